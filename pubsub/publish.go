@@ -1,0 +1,84 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"cloud.google.com/go/pubsub/v2"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// resumes bounds how often one Publish frees a key that others' failures paused.
+const resumes = 3
+
+// Publish publishes m and returns once Pub/Sub has accepted it, with the id that
+// it was given. The topic is a short name in the client's project or a full
+// name. Sizes are checked before anything is sent.
+//
+// A publish is repeated with backoff until ctx or [Config.Timeout] ends; then
+// the error wraps [ErrAmbiguous] unless Pub/Sub has refused the message. A
+// message abandoned by its context may still be published later.
+//
+// After a failed publish with an ordering key the key is free again, and the
+// error is returned: if order matters, publish the message again before the next.
+func (c *Client) Publish(ctx context.Context, topic string, m Message) (id string, err error) {
+	t, err := c.topic(topic)
+	if err != nil {
+		return "", err
+	}
+	if ctx.Err() != nil {
+		return "", fmt.Errorf("pubsub: nothing was published, the context had ended: %w", context.Cause(ctx))
+	}
+	if err := m.validate(t.name); err != nil {
+		return "", fmt.Errorf("pubsub: the message cannot be published: %w", err)
+	}
+	for range resumes {
+		id, err = t.publish(ctx, m)
+		// Paused means that this message was not sent, because another of its
+		// key failed or because one that was abandoned did: its order was never
+		// promised against either.
+		if _, paused := errors.AsType[pubsub.ErrPublishingPaused](err); !paused {
+			break
+		}
+	}
+	if err != nil {
+		return "", t.explain(ctx, err)
+	}
+	return id, nil
+}
+
+func (t *topic) publish(ctx context.Context, m Message) (string, error) {
+	id, err := t.publisher.Publish(ctx, &pubsub.Message{
+		Data:        m.Data,
+		Attributes:  m.Attributes,
+		OrderingKey: m.OrderingKey,
+	}).Get(ctx)
+	if err != nil && m.OrderingKey != "" {
+		t.publisher.ResumePublish(m.OrderingKey)
+	}
+	return id, err
+}
+
+func (t *topic) explain(ctx context.Context, err error) error {
+	if errors.Is(err, pubsub.ErrPublisherStopped) {
+		return fmt.Errorf("pubsub: %w: publish before Shutdown", ErrClosed)
+	}
+	if _, paused := errors.AsType[pubsub.ErrPublishingPaused](err); paused {
+		return fmt.Errorf("pubsub: not sent to %s, other messages of the ordering key keep failing: publish it again", t.name)
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("pubsub: no answer from %s: %w: %w", t.name, ErrAmbiguous, context.Cause(ctx))
+	}
+	switch status.Code(err) {
+	case codes.NotFound:
+		return fmt.Errorf("pubsub: the topic %s does not exist: create it: %w", t.name, err)
+	case codes.PermissionDenied:
+		return fmt.Errorf("pubsub: not allowed: the publisher needs roles/pubsub.publisher on %s: %w", t.name, err)
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Internal, codes.Unknown, codes.Aborted:
+		return fmt.Errorf("pubsub: no answer from %s: %w: %w", t.name, ErrAmbiguous, err)
+	default:
+		return fmt.Errorf("pubsub: %s did not accept the message: %w", t.name, err)
+	}
+}
