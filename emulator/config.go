@@ -1,0 +1,101 @@
+package emulator
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Config says where an Emulator listens and which project it plays. The zero value works.
+type Config struct {
+	// Listen is the address for gRPC and HTTP, as host:port. Port 0 picks a free one, see [Emulator.Addr].
+	// Default: 127.0.0.1:8085.
+	Listen string
+
+	// AllowNonLoopback must be set when Listen is reachable from other machines. The Emulator gives a
+	// token to whoever asks and sends requests to wherever a task says.
+	AllowNonLoopback bool
+
+	// Hosts are further names by which HTTP clients reach the Emulator, as a container's name. Others are
+	// refused, so that no web page can reach it by rebinding its own name to this machine. Loopback names
+	// and the address of Listen are always allowed.
+	Hosts []string
+
+	// Project and Location are what the metadata server says. Queues and topics of any project can be
+	// used all the same. Defaults: waybill-local, us-central1.
+	Project, Location string
+
+	// MetadataAccount is the service account that the metadata server calls "default".
+	// Default: the project's compute account, NUMBER-compute@developer.gserviceaccount.com.
+	MetadataAccount string
+
+	// QueueTombstone is how long the name of a deleted queue cannot be used again. The real service: days.
+	// Default: 0, at once.
+	QueueTombstone time.Duration
+
+	// Transport carries deliveries. Default: straight to the target, without a proxy.
+	Transport http.RoundTripper
+
+	// Logger gets each unreachable receiver and each refusal once. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.Listen, "127.0.0.1:8085")
+	setDefault(&c.Project, "waybill-local")
+	setDefault(&c.Location, "us-central1")
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+func setDefault(field *string, value string) {
+	if *field == "" {
+		*field = value
+	}
+}
+
+var (
+	projectID  = regexp.MustCompile(`^[A-Za-z0-9.:-]{1,100}$`)
+	locationID = regexp.MustCompile(`^[a-z0-9-]{1,50}$`)
+)
+
+// validate reports every problem at once.
+func (c Config) validate() error {
+	var problems []error
+	add := func(format string, args ...any) {
+		problems = append(problems, fmt.Errorf("emulator: "+format, args...))
+	}
+
+	host, _, err := net.SplitHostPort(c.Listen)
+	switch {
+	case err != nil:
+		add("Config.Listen %q is not host:port, as in 127.0.0.1:8085", c.Listen)
+	case !isLoopback(host) && !c.AllowNonLoopback:
+		add("Config.Listen %q can be reached from other machines: use 127.0.0.1, or set AllowNonLoopback if everybody who reaches it may have tokens and send requests", c.Listen)
+	}
+	if !projectID.MatchString(c.Project) {
+		add("Config.Project %q is not a project id: use letters, digits and hyphens", c.Project)
+	}
+	if !locationID.MatchString(c.Location) {
+		add("Config.Location %q is not a location, as in us-central1", c.Location)
+	}
+	if c.MetadataAccount != "" && !strings.Contains(c.MetadataAccount, "@") {
+		add("Config.MetadataAccount %q is not an email address", c.MetadataAccount)
+	}
+	if c.QueueTombstone < 0 {
+		add("Config.QueueTombstone is %v: use zero for none", c.QueueTombstone)
+	}
+	for _, h := range c.Hosts {
+		if h == "" || strings.ContainsAny(h, "/:* ") {
+			add("Config.Hosts has %q: give plain host names, without scheme or port", h)
+		}
+	}
+	return errors.Join(problems...)
+}

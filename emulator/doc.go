@@ -1,0 +1,109 @@
+// Package emulator runs Cloud Tasks, Pub/Sub and a token issuer in this process, on one port,
+// with nothing to install. Google's own clients use it unmodified.
+//
+// # Usage
+//
+//	e, err := emulator.Start(ctx, emulator.Config{Listen: "127.0.0.1:0"})
+//	if err != nil {
+//		return err
+//	}
+//	defer e.Close()
+//
+// Everything is at [Emulator.Addr], over gRPC and HTTP. [Emulator.Environ] has the variables that point
+// clients at it. Google's Go client for Cloud Tasks reads none of them: give it the address as its
+// endpoint, an insecure connection and no authentication.
+//
+// Each service of a local run gets its own service account: write [Emulator.KeyFile] to a file, and name
+// that in the service's GOOGLE_APPLICATION_CREDENTIALS. The metadata server knows one default account
+// per emulator, and any other by its email address.
+//
+// Receivers verify tokens with the keys at [Emulator.KeysURL], by the same code as in production.
+//
+// # Guarantees
+//
+// A task exists from the moment that CreateTask returns, and is deleted after an answer of 200 to 299, by
+// its retry limits, after 31 days, or on demand. It is delivered at least once, in no promised
+// order. Rates, concurrency, backoff, dispatch deadlines and delivery headers are the real
+// service's. A message of Pub/Sub goes to every subscription that exists when it is published. Everything
+// is in memory and ends with the process.
+//
+// An idle emulator does nothing: no polling, no goroutine per queue or task.
+//
+// # Time
+//
+// The emulator lives by the wall clock plus what [Emulator.Advance] has added. Schedules, retries,
+// rates, leases and the time for which names stay taken follow that clock. ID tokens do not: iat and exp
+// are the wall clock's, since those who verify them live by it. Neither do the deadlines of requests
+// that are on the wire.
+//
+// # Errors
+//
+// [Start] reports every problem of its [Config] at once, each with its mend; a port in use matches
+// [syscall.EADDRINUSE]. The services answer with the codes of the real ones and, where these are
+// known, their words. A receiver that cannot be reached and a refusal are logged once per target and
+// reason, and again after a success; bodies, tokens and query strings never are.
+//
+// # Security
+//
+// The emulator gives a token for any account to whoever asks, and sends requests to wherever a task
+// says. So it listens on loopback unless Config.AllowNonLoopback is set, refuses HTTP requests under
+// a Host that is not its own (a web page that rebinds its name), and refuses a browser's posts from
+// other origins. Key files are good for this emulator alone, and all of them hold the same private key.
+//
+// # Concurrency
+//
+// An [Emulator] may be used by any number of goroutines. [Emulator.Close] and [Emulator.Shutdown] may
+// be called twice and return when every goroutine has ended. Any number of emulators may run in one process.
+//
+// # Control over HTTP
+//
+//	GET  /_emulator/ready             200 once it accepts
+//	GET  /_emulator/keys/ACCOUNT      a key file
+//	POST /_emulator/advance?by=10m    Advance
+//	POST /_emulator/reset             Reset
+//
+// # Where it differs from the real services
+//
+// Identity:
+//   - Nothing is authorized: every caller may do everything, every account exists, no account needs the
+//     right to act as another. IAM policies are kept and have no effect.
+//   - Keys are new at every start and cached for a minute, not for hours. Access tokens ("ya29.") are
+//     not checked anywhere.
+//   - The metadata server has the paths that clients read at start, and no more. It puts the email into
+//     tokens of format=standard too, as Cloud Run's does.
+//
+// Cloud Tasks:
+//   - An http URL may carry a token; the real service refuses an Authorization header on one.
+//   - A deleted queue can be created again at once, unless Config.QueueTombstone says otherwise.
+//   - Changes are effective at once. The real service takes up to a minute for a purge or a new queue.
+//   - Names stay taken for one hour, the least that may be relied on. Only names that the client
+//     gave: a finished task that was not named answers NOT_FOUND in other words.
+//   - max_burst_size is one second's worth of the rate.
+//   - 429 and 503 with Retry-After quieten the queue for as long, at most an hour. Without it, the
+//     rate is halved, down to one a second, and doubles with each other answer. The real service does not
+//     say what it does, and heeds high error rates too.
+//   - If only one of max_attempts and max_retry_duration is set, that one ends a task. If both
+//     are, both must be reached, as documented.
+//   - A receiver that gives no answer counts as 503 in X-CloudTasks-TaskPreviousResponse, and one
+//     that exceeds the deadline as 504. What the real service shows for the first is not documented.
+//   - Redirects are not followed: a 3xx is a failed attempt.
+//   - RunTask returns when the attempt is on its way.
+//   - There are no App Engine targets, queue-level HTTP targets, filters, batches, CMEK
+//     configurations or locations. They are refused with UNIMPLEMENTED.
+//
+// Pub/Sub:
+//   - Schemas, snapshots, message transforms, ingestion, and subscriptions to BigQuery, Cloud Storage and
+//     Bigtable are refused with UNIMPLEMENTED.
+//   - Topic retention, expiration policies, KMS keys, storage policies, labels and tags are kept and have
+//     no effect.
+//   - How fast pushes to a failing endpoint slow down, and speed up again, is our own choice.
+//   - The deadline of a push runs on the wall clock.
+//
+// REST: an unknown path answers with a JSON error where Google sends a page; the fields parameter is
+// accepted, and the whole answer is sent.
+//
+// What is said here of the real services is from the comments of their API definitions
+// (https://github.com/googleapis/googleapis/tree/master/google/cloud/tasks/v2 and google/pubsub/v1), their
+// documentation (https://cloud.google.com/tasks/docs, https://cloud.google.com/pubsub/docs), or was
+// observed and published by others. The package's own documents say which.
+package emulator

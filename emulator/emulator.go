@@ -1,0 +1,181 @@
+package emulator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"waybill.dev/emulator/internal/clock"
+	"waybill.dev/emulator/internal/cloudtasks"
+	"waybill.dev/emulator/internal/issuer"
+	"waybill.dev/emulator/internal/oneport"
+	"waybill.dev/emulator/internal/pubsub"
+	"waybill.dev/emulator/internal/rest"
+)
+
+// Emulator is a running emulator. Use [Start]. It is safe for concurrent use.
+type Emulator struct {
+	addr      string
+	clock     *clock.Clock
+	issuer    *issuer.Issuer
+	tasks     *cloudtasks.Engine
+	topics    *pubsub.Service
+	transport http.RoundTripper // ours to close, or nil
+	port      *oneport.Port
+	grpc      *grpc.Server
+	http      *http.Server
+	serving   sync.WaitGroup
+
+	patience context.Context // ends when work in flight must be cut off
+	hurry    context.CancelFunc
+	stop     func() error // stops once; later callers wait for it
+}
+
+// Start returns an Emulator that accepts connections. The context bounds the start, not the
+// Emulator's life: call [Emulator.Close] or [Emulator.Shutdown].
+//
+// It fails when the Config is wrong, reporting every problem, and when the address cannot be
+// listened on; a port in use matches [syscall.EADDRINUSE].
+func Start(ctx context.Context, config Config) (*Emulator, error) {
+	config = config.withDefaults()
+	if err := config.validate(); err != nil {
+		return nil, err
+	}
+	base, err := (&net.ListenConfig{}).Listen(ctx, "tcp", config.Listen)
+	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("emulator: %s is in use: stop what listens there (another emulator?), or choose another address; port 0 picks a free one: %w", config.Listen, err)
+		}
+		return nil, fmt.Errorf("emulator: cannot listen on %s: %w", config.Listen, err)
+	}
+
+	e := &Emulator{addr: reachable(base.Addr()), clock: clock.New(), grpc: newGRPCServer(config.Logger)}
+	e.issuer = issuer.New(issuer.Config{
+		URL:      e.URL(),
+		Project:  config.Project,
+		Location: config.Location,
+		Account:  config.MetadataAccount,
+	})
+	client := &http.Client{Transport: config.Transport}
+	if client.Transport == nil {
+		e.transport = newTransport()
+		client.Transport = e.transport
+	}
+	e.tasks = cloudtasks.New(cloudtasks.Config{
+		Clock:          e.clock,
+		Signer:         e.issuer,
+		HTTPClient:     client,
+		Logger:         config.Logger,
+		QueueTombstone: config.QueueTombstone,
+	})
+	e.topics = pubsub.New(pubsub.Config{Clock: e.clock, Signer: e.issuer, HTTPClient: client, Logger: config.Logger})
+	overHTTP := rest.New(rest.Config{Logger: config.Logger})
+	for _, registrar := range []grpc.ServiceRegistrar{e.grpc, overHTTP} {
+		e.tasks.Register(registrar)
+		e.topics.Register(registrar)
+	}
+	e.http = &http.Server{
+		Handler:           e.handler(config, overHTTP),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(config.Logger.Handler(), slog.LevelWarn),
+	}
+	// The Emulator's life is not the start's, so neither is its context.
+	e.patience, e.hurry = context.WithCancel(context.WithoutCancel(ctx))
+	e.stop = sync.OnceValue(e.stopAll)
+	e.serve(base, config.Logger)
+	return e, nil
+}
+
+func (e *Emulator) serve(base net.Listener, logger *slog.Logger) {
+	e.port = oneport.Split(base, 0)
+	e.serving.Go(func() {
+		if err := e.grpc.Serve(e.port.GRPC()); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			logger.Error("emulator: gRPC ended", "error", err)
+		}
+	})
+	e.serving.Go(func() {
+		if err := e.http.Serve(e.port.HTTP()); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			logger.Error("emulator: HTTP ended", "error", err)
+		}
+	})
+}
+
+// newTransport makes the transport of deliveries. It connects straight to the target: what is
+// sent to a colleague's service should not depend on HTTP_PROXY.
+func newTransport() *http.Transport {
+	return &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		ForceAttemptHTTP2:   true,
+		MaxIdleConnsPerHost: 512,
+		IdleConnTimeout:     90 * time.Second,
+		TLSHandshakeTimeout: 10 * time.Second,
+		DisableCompression:  true, // the real services do not ask for it
+	}
+}
+
+// Advance moves the Emulator's clock forward by d. What has become due by then is on its way when
+// Advance returns; a negative d does nothing. ID tokens keep the wall clock's time, and requests
+// that are on the wire keep the time that their deadline leaves them.
+func (e *Emulator) Advance(d time.Duration) { e.clock.Advance(d) }
+
+// Reset forgets every queue, task, topic, subscription and message, and breaks off deliveries in
+// flight; when it returns, none is left. Keys, tokens, connections and the clock stay.
+func (e *Emulator) Reset() {
+	e.tasks.Reset()
+	e.topics.Reset()
+}
+
+// Shutdown stops the Emulator: no new deliveries, then the tasks in flight end, then the calls in
+// flight. When ctx is done first, they are cut off, and Shutdown returns the context's error. Streams,
+// pulls and pushes end at once: Pub/Sub delivers again what was not acknowledged. Shutdown
+// returns when everything has stopped and may be called twice.
+func (e *Emulator) Shutdown(ctx context.Context) error {
+	defer context.AfterFunc(ctx, e.hurry)()
+	err := e.stop()
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("emulator: work in flight was cut off: %w", ctx.Err())
+	}
+	return err
+}
+
+// Close is [Emulator.Shutdown] without patience: what is in flight is cut off.
+func (e *Emulator) Close() error {
+	e.hurry()
+	if err := e.stop(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// stopAll stops everything, in an order that lets a receiver finish its work: while deliveries end, it
+// can still fetch keys and create tasks.
+func (e *Emulator) stopAll() error {
+	defer e.hurry()
+	errs := []error{e.tasks.Close(e.patience)}
+	// This one breaks everything off at once, and Pub/Sub would deliver it again; so it needs no patience.
+	errs = append(errs, e.topics.Close(context.WithoutCancel(e.patience)))
+
+	stopGRPC := context.AfterFunc(e.patience, e.grpc.Stop)
+	e.grpc.GracefulStop()
+	stopGRPC()
+	if err := e.http.Shutdown(e.patience); err != nil {
+		errs = append(errs, err, e.http.Close())
+	}
+	errs = append(errs, e.port.Close())
+	e.serving.Wait()
+	e.clock.Close()
+	e.issuer.Close()
+	if t, ok := e.transport.(*http.Transport); ok {
+		t.CloseIdleConnections()
+	}
+	return errors.Join(errs...)
+}

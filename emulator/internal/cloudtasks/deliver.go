@@ -1,0 +1,182 @@
+package cloudtasks
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+)
+
+const (
+	defaultDeadline = 10 * time.Minute
+	// maxDrain is how much of an answer is read, so that the connection can be used again.
+	maxDrain = 256 << 10
+	// maxReason is how much of a refusal's body is logged.
+	maxReason = 200
+)
+
+// deliver makes the attempt's request and waits for its answer, within the task's deadline.
+func (e *Engine) deliver(ctx context.Context, a *attempt) result {
+	deadline := defaultDeadline
+	if d := a.spec.GetDispatchDeadline(); d != nil {
+		deadline = d.AsDuration()
+	}
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+
+	target := a.spec.GetHttpRequest()
+	r, reason := e.exchange(ctx, a)
+	switch {
+	case r.answered: // also if the time ran out just then
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		r = result{status: http.StatusGatewayTimeout}
+		reason = fmt.Sprintf("no answer within the dispatch deadline of %v", deadline)
+	case ctx.Err() != nil:
+		return r // broken off by Reset or Close
+	}
+	if r.ok() {
+		e.refused.succeeded(target.GetUrl())
+	} else {
+		e.refused.report(ctx, target.GetUrl(), r.status, reason, a.spec.GetName())
+	}
+	return r
+}
+
+// exchange returns the answer, and why it is not a success.
+func (e *Engine) exchange(ctx context.Context, a *attempt) (result, string) {
+	none := result{status: http.StatusServiceUnavailable}
+	request, err := e.newRequest(ctx, a)
+	if err != nil {
+		return none, err.Error()
+	}
+	response, err := e.client.Do(request)
+	if err != nil {
+		return none, withoutURL(err).Error()
+	}
+	defer func() { _ = response.Body.Close() }() // read to its end, or of no more use
+
+	start, err := io.ReadAll(io.LimitReader(response.Body, maxReason))
+	if err == nil {
+		_, err = io.CopyN(io.Discard, response.Body, maxDrain)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return none, "the answer broke off: " + withoutURL(err).Error()
+	}
+	return result{
+		status:     response.StatusCode,
+		answered:   true,
+		retryAfter: parseRetryAfter(response.Header.Get("Retry-After"), time.Now()),
+	}, answerReason(response, start)
+}
+
+func (e *Engine) newRequest(ctx context.Context, a *attempt) (*http.Request, error) {
+	target := a.spec.GetHttpRequest()
+	request, err := http.NewRequestWithContext(ctx, target.GetHttpMethod().String(), target.GetUrl(), bytes.NewReader(target.GetBody()))
+	if err != nil {
+		return nil, fmt.Errorf("the target is not a URL: %w", withoutURL(err))
+	}
+	for name, value := range target.GetHeaders() {
+		if !reserved(name) {
+			request.Header.Set(name, value)
+		}
+	}
+	if err := e.authorize(request, target); err != nil {
+		return nil, err
+	}
+	setDeliveryHeaders(request.Header, a)
+	return request, nil
+}
+
+func (e *Engine) authorize(request *http.Request, target *cloudtaskspb.HttpRequest) error {
+	var bearer string
+	var err error
+	switch {
+	case target.GetOidcToken() != nil:
+		audience := target.GetOidcToken().GetAudience()
+		if audience == "" {
+			audience = target.GetUrl()
+		}
+		bearer, err = e.config.Signer.IDToken(target.GetOidcToken().GetServiceAccountEmail(), audience)
+	case target.GetOauthToken() != nil:
+		bearer, err = e.config.Signer.AccessToken(target.GetOauthToken().GetServiceAccountEmail())
+	default:
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("no token: %w", err)
+	}
+	request.Header.Set("Authorization", "Bearer "+bearer)
+	return nil
+}
+
+// setDeliveryHeaders writes the names with the real service's capitals, which Go's canonical form is not.
+func setDeliveryHeaders(h http.Header, a *attempt) {
+	queueID, taskID := shortNames(a.spec.GetName())
+	h["User-Agent"] = []string{"Google-Cloud-Tasks"}
+	h["X-CloudTasks-QueueName"] = []string{queueID}
+	h["X-CloudTasks-TaskName"] = []string{taskID}
+	h["X-CloudTasks-TaskRetryCount"] = []string{strconv.Itoa(int(a.retries))}
+	h["X-CloudTasks-TaskExecutionCount"] = []string{strconv.Itoa(int(a.executions))}
+	micros := a.schedule.UnixMicro()
+	h["X-CloudTasks-TaskETA"] = []string{fmt.Sprintf("%d.%06d", micros/1e6, micros%1e6)}
+	if a.retries > 0 {
+		if a.previous != 0 { // else the attempt before is still in flight
+			h["X-CloudTasks-TaskPreviousResponse"] = []string{strconv.Itoa(a.previous)}
+		}
+		h["X-CloudTasks-TaskRetryReason"] = []string{""}
+	}
+}
+
+// reserved tells the headers of a task that the service ignores or sets itself.
+func reserved(name string) bool {
+	switch name = textproto.CanonicalMIMEHeaderKey(name); name {
+	case "Host", "Content-Length", "User-Agent",
+		"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return strings.HasPrefix(name, "X-Google-") ||
+		strings.HasPrefix(name, "X-Appengine-") ||
+		strings.HasPrefix(name, "X-Cloudtasks-")
+}
+
+// parseRetryAfter reads seconds or a date; 0 for neither.
+func parseRetryAfter(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if date, err := http.ParseTime(value); err == nil {
+		return max(date.Sub(now), 0)
+	}
+	return 0
+}
+
+// answerReason is a receiver's own word on why it refuses: the first line of a plain text.
+func answerReason(response *http.Response, start []byte) string {
+	if !strings.HasPrefix(response.Header.Get("Content-Type"), "text/plain") {
+		return response.Status
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(string(start)), "\n")
+	return strings.TrimSpace(response.Status + ": " + strings.ToValidUTF8(line, ""))
+}
+
+// withoutURL takes the target from a client's error, since its query may be a secret, and the
+// connection's own port, so that the same failure reads the same each time.
+func withoutURL(err error) error {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		err = wrapped.Err
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op != "dial" {
+		return fmt.Errorf("%s: %w", op.Op, op.Err)
+	}
+	return err
+}

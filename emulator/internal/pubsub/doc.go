@@ -1,0 +1,79 @@
+// Package pubsub is the emulator's Pub/Sub: google.pubsub.v1's Publisher and Subscriber, in
+// memory, with push that is signed.
+//
+// # Usage
+//
+//	service := pubsub.New(pubsub.Config{Clock: clock, Signer: issuer})
+//	defer service.Close(ctx)
+//	server := grpc.NewServer(grpc.MaxRecvMsgSize(pubsub.MaxRequestBytes))
+//	service.Register(server)
+//
+// The methods of [Service] are those of the two gRPC services, so a REST front end may call them
+// directly. Messages passed to Publish belong to the Service from then on; what it returns is
+// shared and must not be changed.
+//
+// # Structure
+//
+// A [Service] holds topics and subscriptions. Each subscription is driven by one type and decided
+// by another: backlog is a state machine without goroutines, transport or time, guarded by the
+// lock of its subscription, which tells it the time, wakes those who wait and sets one timer.
+// Nothing polls. Consumers of a backlog are a pull, a stream or a pusher; they differ only in how
+// much they may hold. What a message costs does not depend on the size of the backlog: O(1), and
+// O(log n) in the leases and delays for its timer.
+//
+// Locks are taken in the order Service.changes, Service.mu, topic.mu, subscription.mu. Dead
+// letters are published after all of them are released, since their topic may be any topic.
+//
+// # What it does
+//
+// Sources: [P] the comments of cloud.google.com/go/pubsub/v2/apiv1/pubsubpb; [D] Google's
+// documentation; [R] recorded from the real service; [W] Waybill's own choice where nothing is known.
+//
+//   - Topics and subscriptions: create, get, list, update by mask, delete, detach; names, limits,
+//     defaults, codes and messages as the service has them [R]. A deleted topic leaves its
+//     subscriptions with the topic "_deleted-topic_" [P].
+//   - Publish: up to 1000 messages and 10 MB, ids of 17 digits, times in milliseconds [R].
+//   - Pull holds for up to 20 s [R]. StreamingPull honours max_outstanding_messages and
+//     max_outstanding_bytes, answers keepalives, and confirms acks under exactly-once delivery [P].
+//   - A late ack counts unless the message is ordered or delivery is exactly-once. Under the
+//     latter it is refused with the service's ErrorInfo [R].
+//   - Ordering: while a consumer holds messages of a key, only it gets the next ones. A nack or an
+//     expired deadline takes back every later message of the key, those that were acknowledged
+//     behind it included [D], and blocks no other key. Push sends one message of a key at a time [D].
+//   - Retry policy: its minimum doubles with each failure up to its maximum; none means at once [P].
+//   - Dead letters: after max_delivery_attempts, with the CloudPubSubDeadLetter attributes [D]; the
+//     source is acknowledged only when the copy was published, otherwise it is delivered again.
+//   - Filters: the whole grammar, see parseFilter. What does not match never enters the backlog.
+//   - Seek to a time. Acknowledged messages come back where retain_acked_messages is set [P].
+//   - Retention: unacknowledged messages are dropped when message_retention_duration is over.
+//
+// Push: wrapped bodies with both spellings of ids and times, deliveryAttempt with a dead-letter
+// policy only [D], the recorded headers [R]; or unwrapped, with metadata and attributes as headers
+// where asked for, except those that would break the request or forge its identity [W]. Exactly
+// 102, 200, 201, 202 and 204 acknowledge [D]; redirects are not followed. The ack deadline is the
+// request's timeout and runs on the wall clock [W]. Tokens are for the subscription's account and
+// audience, by default the endpoint [P], and are used for a minute [W]. An endpoint that fails
+// gets a pause of 100 ms that doubles up to 60 s, and fewer requests at a time; one that succeeds
+// gets more, up to MaxPushRequests [D, curves W]. A changed endpoint takes over at once; requests
+// under way to the old one still count [W].
+//
+// # What it does not do yet
+//
+// Schemas, snapshots, message transforms, ingestion, and BigQuery, Cloud Storage and Bigtable
+// subscriptions are refused with UNIMPLEMENTED and a sentence. Topic retention, expiration
+// policies, KMS keys, storage policies, labels and tags are stored and returned without effect.
+// IAM is another service.
+//
+// # Errors
+//
+// Every error is a gRPC status. NOT_FOUND and ALREADY_EXISTS name the resource; INVALID_ARGUMENT
+// says what was sent and what is allowed; UNAVAILABLE means that the Service is closing.
+// Pushes and dead letters that fail are logged once per subscription and reason, with the
+// reason, and again after a success. Payloads, tokens and the query of an endpoint are never logged.
+//
+// # Testing
+//
+// The state machine is tested by hand-written cases and by random walks beside a model
+// (go test -run TestModel -seed N repeats one); timed behaviour under testing/synctest with a fake
+// transport; the wire with the official client and with real HTTP servers.
+package pubsub

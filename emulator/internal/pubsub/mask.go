@@ -1,0 +1,50 @@
+package pubsub
+
+import (
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+)
+
+// checkMask accepts a mask that is not empty and whose paths all exist in the resource and lie
+// in its mutable fields.
+func checkMask(resource proto.Message, mask *fieldmaskpb.FieldMask, request, kind string, mutable ...string) error {
+	if len(mask.GetPaths()) == 0 {
+		return invalid("The update_mask in the %s must be set, and must contain a non-empty paths list.", request)
+	}
+	for _, path := range mask.GetPaths() {
+		field, _, _ := strings.Cut(path, ".")
+		if !slices.Contains(mutable, field) || !validPath(resource, path) {
+			return invalid("Invalid update_mask provided in the %s: the '%s' field in the %s is not mutable.", request, path, kind)
+		}
+	}
+	return nil
+}
+
+func validPath(resource proto.Message, path string) bool {
+	return (&fieldmaskpb.FieldMask{Paths: []string{path}}).IsValid(resource)
+}
+
+// applyMask copies the masked fields of src to dst, two messages of one type. The mask has been checked.
+func applyMask(dst, src proto.Message, mask *fieldmaskpb.FieldMask) {
+	src = proto.Clone(src) // dst must not share memory with a request
+	for _, path := range mask.GetPaths() {
+		applyPath(dst.ProtoReflect(), src.ProtoReflect(), strings.Split(path, "."))
+	}
+}
+
+func applyPath(dst, src protoreflect.Message, path []string) {
+	field := dst.Descriptor().Fields().ByName(protoreflect.Name(path[0]))
+	switch {
+	case len(path) > 1 && (src.Has(field) || dst.Has(field)):
+		applyPath(dst.Mutable(field).Message(), src.Get(field).Message(), path[1:])
+	case len(path) > 1: // both are unset and stay so
+	case src.Has(field):
+		dst.Set(field, src.Get(field))
+	default:
+		dst.Clear(field)
+	}
+}

@@ -1,0 +1,275 @@
+package pubsub
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"google.golang.org/protobuf/proto"
+
+	"waybill.dev/emulator/internal/clock"
+	"waybill.dev/emulator/internal/pubsub/endpoint"
+)
+
+// subscription drives a backlog: it guards it, tells it the time, and wakes who waits for it.
+type subscription struct {
+	service *Service
+	name    string
+	topic   *topic // nil once it is deleted; guarded by Service.mu
+	filter  filter
+
+	mu      sync.Mutex
+	config  *pubsubpb.Subscription // replaced, never changed in place; proto says its topic
+	backlog *backlog
+	waiting []*consumer // who found nothing to take, the longest first
+	timer   *clock.Timer
+	alarm   time.Time // when timer runs, zero if it does not
+	pusher  *pusher   // nil unless it is a push subscription
+	ended   error     // why nothing is delivered any more: deleted or detached
+
+	// pulls is done, for the reason in its cause, when the pulls and streams that are under way
+	// must end. Where later ones are welcome, they get a new one.
+	pulls    context.Context
+	endPulls context.CancelCauseFunc
+
+	deadLetterReports endpoint.Reports
+}
+
+func newSubscription(s *Service, t *topic, config *pubsubpb.Subscription, f filter) *subscription {
+	sub := &subscription{
+		service: s,
+		name:    config.Name,
+		topic:   t,
+		filter:  f,
+		config:  config,
+		backlog: newBacklog(s.lastIncarnation.Add(1), settingsOf(config)),
+	}
+	sub.pulls, sub.endPulls = context.WithCancelCause(s.ctx)
+	sub.pusher = newPusher(sub, config.PushConfig)
+	return sub
+}
+
+// add appends published messages. The returned function is to be called without locks held.
+func (s *subscription) add(messages []*pubsubpb.PubsubMessage, sizes []int) (forward func()) {
+	return s.locked(func(time.Time) {
+		if s.ended != nil {
+			return
+		}
+		for i, m := range messages {
+			if s.filter.match(m.GetAttributes()) {
+				s.backlog.add(m, sizes[i])
+			}
+		}
+	})
+}
+
+// update changes the backlog and then does what follows from the change. No lock may be held.
+func (s *subscription) update(f func(now time.Time)) { s.locked(f)() }
+
+// locked is update without the last step, which publishes to the dead-letter topic and is returned.
+func (s *subscription) locked(f func(now time.Time)) (forward func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.service.clock.Now()
+	s.backlog.expire(now)
+	f(now)
+	s.wake()
+	paused := s.pusher.start(now)
+	s.setAlarm(now, paused)
+	dead := s.backlog.takeDead()
+	if len(dead) == 0 {
+		return func() {}
+	}
+	policy := s.config.GetDeadLetterPolicy()
+	return func() { s.forward(dead, policy) }
+}
+
+// wake tells the consumer that has waited longest of common messages, and everyone of its own.
+// Who is woken takes, and by that wakes the next one if something is left.
+func (s *subscription) wake() {
+	common := s.backlog.ready.head != nil
+	s.waiting = slices.DeleteFunc(s.waiting, func(c *consumer) bool {
+		if !c.room() || c.own.head == nil && !common {
+			return false
+		}
+		if c.own.head == nil {
+			common = false
+		}
+		c.waiting = false
+		select {
+		case c.wake <- struct{}{}:
+		default: // it has not yet seen an earlier one
+		}
+		return true
+	})
+}
+
+// take leases up to n messages to c. If there are none, c will be woken when there are.
+func (s *subscription) take(c *consumer, n int, deadline time.Duration) []delivery {
+	var out []delivery
+	s.update(func(now time.Time) {
+		if s.ended != nil {
+			return
+		}
+		if deadline == 0 {
+			deadline = time.Duration(s.config.AckDeadlineSeconds) * time.Second
+		}
+		out = s.backlog.take(c, n, maxResponseBytes, now.Add(deadline))
+		if len(out) == 0 && !c.waiting {
+			c.waiting = true
+			s.waiting = append(s.waiting, c)
+		}
+	})
+	return out
+}
+
+// leave ends a consumer and takes back what did not reach it. Its leases stay until they are
+// acknowledged or over.
+func (s *subscription) leave(c *consumer, unsent []delivery) {
+	s.update(func(time.Time) {
+		s.waiting = slices.DeleteFunc(s.waiting, func(w *consumer) bool { return w == c })
+		for _, d := range unsent {
+			s.backlog.giveBack(d.id)
+		}
+	})
+}
+
+// acknowledge acks and returns the indexes of the ids that were refused.
+func (s *subscription) acknowledge(ids []ackID) (lapsed []int, err error) {
+	s.update(func(time.Time) {
+		if err = s.ended; err != nil {
+			return
+		}
+		for i, id := range ids {
+			if !s.backlog.ack(id) {
+				lapsed = append(lapsed, i)
+			}
+		}
+	})
+	return lapsed, err
+}
+
+// modifyDeadlines moves each id's deadline to its seconds from now, and returns the indexes of
+// the ids that were refused.
+func (s *subscription) modifyDeadlines(ids []ackID, seconds func(i int) int32) (lapsed []int, err error) {
+	s.update(func(now time.Time) {
+		if err = s.ended; err != nil {
+			return
+		}
+		for i, id := range ids {
+			if !s.backlog.modify(id, time.Duration(seconds(i))*time.Second, now) {
+				lapsed = append(lapsed, i)
+			}
+		}
+	})
+	return lapsed, err
+}
+
+// seek acknowledges what was published before t and redelivers what is retained from t on.
+func (s *subscription) seek(t time.Time) (err error) {
+	s.update(func(time.Time) {
+		if err = s.ended; err == nil {
+			s.backlog.seek(t)
+		}
+	})
+	return err
+}
+
+// setAlarm makes timer run when the backlog or a paused pusher has something to do next. An alarm
+// that is too early is left alone: it costs one run for nothing.
+func (s *subscription) setAlarm(now, paused time.Time) {
+	at := s.backlog.next()
+	if !paused.IsZero() && (at.IsZero() || paused.Before(at)) {
+		at = paused
+	}
+	if s.ended != nil || at.IsZero() || !s.alarm.IsZero() && !at.Before(s.alarm) {
+		return
+	}
+	s.alarm = at
+	if s.timer == nil {
+		s.timer = s.service.clock.AfterFunc(at.Sub(now), s.ring)
+		return
+	}
+	s.timer.Reset(at.Sub(now))
+}
+
+func (s *subscription) ring() {
+	s.update(func(time.Time) { s.alarm = time.Time{} })
+}
+
+// reconfigure replaces the configuration. A new push endpoint takes over from the old one, whose
+// requests under way still count; pulls end when the subscription becomes a push subscription.
+func (s *subscription) reconfigure(config *pubsubpb.Subscription) {
+	s.update(func(time.Time) {
+		old := s.config
+		s.config = config
+		s.backlog.settings = settingsOf(config)
+		if s.ended != nil || proto.Equal(old.PushConfig, config.PushConfig) {
+			return
+		}
+		before := s.pusher
+		s.pusher = newPusher(s, config.PushConfig)
+		before.retire()
+		if s.pusher != nil {
+			s.endPulls(errWrongType())
+			s.pulls, s.endPulls = context.WithCancelCause(s.service.ctx)
+		}
+	})
+}
+
+// detach drops all messages and ends all deliveries for good; the subscription stays listed.
+func (s *subscription) detach() error {
+	s.mu.Lock()
+	if s.ended != nil {
+		defer s.mu.Unlock()
+		return s.ended
+	}
+	config := proto.CloneOf(s.config)
+	config.Detached = true
+	s.config = config
+	s.mu.Unlock()
+	s.end(errDetached(s.name))
+	return nil
+}
+
+// end stops all deliveries for the given reason. Pushes under way are given up.
+func (s *subscription) end(reason error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended != nil {
+		return
+	}
+	s.ended = reason
+	s.endPulls(reason)
+	if s.pusher != nil {
+		s.pusher.cancel()
+		s.pusher = nil
+	}
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.backlog = newBacklog(s.service.lastIncarnation.Add(1), s.backlog.settings)
+}
+
+// proto is the subscription as clients see it. Service.mu is held.
+func (s *subscription) proto() *pubsubpb.Subscription {
+	s.mu.Lock()
+	shown := proto.CloneOf(s.config)
+	s.mu.Unlock()
+	if s.topic == nil {
+		shown.Topic = deletedTopic
+		return shown
+	}
+	shown.Topic = s.topic.name
+	shown.TopicMessageRetentionDuration = s.topic.proto().MessageRetentionDuration
+	return shown
+}
+
+// current is the configuration now.
+func (s *subscription) current() *pubsubpb.Subscription {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.config
+}
