@@ -1,0 +1,151 @@
+package dispatch
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+type welcome struct{ To string }
+
+// wantProblems checks that an error has every one of the texts, and none at all if there are no texts.
+func wantProblems(t *testing.T, err error, texts ...string) {
+	t.Helper()
+	if len(texts) == 0 {
+		if err != nil {
+			t.Errorf("unexpected error: %v", err)
+		}
+		return
+	}
+	if err == nil {
+		t.Errorf("no error; want one with %q", texts)
+		return
+	}
+	for _, text := range texts {
+		if !strings.Contains(err.Error(), text) {
+			t.Errorf("the error lacks %q:\n%v", text, err)
+		}
+	}
+}
+
+func TestValidateFindsEachMistake(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		declare func(*App)
+		want    []string
+	}{
+		{"nothing wrong", func(a *App) {
+			s := a.Service("mailer")
+			NewTask[welcome](s, "send-welcome", From(s))
+		}, nil},
+		{
+			"a service declared twice", func(a *App) { a.Service("mailer"); a.Service("mailer") },
+			[]string{`service "mailer" is declared twice`},
+		},
+		{"a bad service name", func(a *App) { a.Service("Mailer") }, []string{"lower-case"}},
+		{"two hyphens", func(a *App) { a.Service("mail--er") }, []string{"two hyphens"}},
+		{"two routes with one name", func(a *App) {
+			s := a.Service("mailer")
+			NewTask[welcome](s, "send", From(s))
+			NewEvent[welcome](s, "send")
+		}, []string{`task "send" and event "send" have the same name`}},
+		{"two routes on one path", func(a *App) {
+			s := a.Service("mailer")
+			NewTask[welcome](s, "one", From(s), Path("/hook"))
+			NewTask[welcome](s, "two", From(s), Path("/hook"))
+		}, []string{`task "one" and task "two" are both at /hook of service "mailer"`}},
+		{
+			"nobody may send", func(a *App) { NewTask[welcome](a.Service("mailer"), "send") },
+			[]string{`task "send": nobody may send it; name the senders with dispatch.From`},
+		},
+		{"no service", func(a *App) {
+			NewEvent[welcome](a.Service("login"), "signed-up").To(nil, "index")
+		}, []string{`subscription "index": it has no service`}},
+		{
+			"From without a service", func(a *App) { NewTask[welcome](a.Service("mailer"), "send", From(nil)) },
+			[]string{`task "send": dispatch.From got no service`},
+		},
+		{"a sender of another app", func(a *App) {
+			NewTask[welcome](a.Service("mailer"), "send", From(NewApp("other").Service("login")))
+		}, []string{"other/login is a service of another app"}},
+		{"a receiver of another app", func(a *App) {
+			NewEvent[welcome](a.Service("login"), "signed-up").To(NewApp("other").Service("search"), "index")
+		}, []string{`subscription "index": other/search is a service of another app`}},
+		{"a path without a slash", func(a *App) {
+			s := a.Service("mailer")
+			NewTask[welcome](s, "send", From(s), Path("hook"))
+		}, []string{`dispatch.Path("hook")`}},
+		{"a task's deadline beyond Cloud Tasks'", func(a *App) {
+			s := a.Service("mailer")
+			NewTask[welcome](s, "send", From(s), Deadline(30*time.Minute))
+		}, []string{"between 0 and 29m55s"}},
+		{"a subscription's deadline beyond Pub/Sub's", func(a *App) {
+			NewEvent[welcome](a.Service("login"), "signed-up").To(a.Service("search"), "index", Deadline(10*time.Minute))
+		}, []string{"between 0 and 9m55s"}},
+		{"more attempts than Pub/Sub counts", func(a *App) {
+			NewEvent[welcome](a.Service("login"), "signed-up").To(a.Service("search"), "index", Retry{MaxAttempts: 96})
+		}, []string{"so 95 at most"}},
+		{"negative attempts", func(a *App) {
+			s := a.Service("mailer")
+			NewTask[welcome](s, "send", From(s), Retry{MaxAttempts: -1})
+		}, []string{"Retry.MaxAttempts is -1"}},
+		{"a backoff that shrinks", func(a *App) {
+			s := a.Service("mailer")
+			NewTask[welcome](s, "send", From(s), Retry{MinBackoff: time.Minute, MaxBackoff: time.Second})
+		}, []string{"from 1m0s to 1s"}},
+		{"OrderBy without a function", func(a *App) {
+			NewEvent(a.Service("login"), "signed-up", OrderBy[welcome](nil))
+		}, []string{"dispatch.OrderBy got no function"}},
+		{"several at once", func(a *App) {
+			NewTask[welcome](a.Service("mailer"), "Send")
+		}, []string{"lower-case", "nobody may send it"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			app := NewApp("shop")
+			tt.declare(app)
+			wantProblems(t, app.Validate(), tt.want...)
+		})
+	}
+}
+
+func TestTheAppsOwnNameIsChecked(t *testing.T) {
+	wantProblems(t, NewApp("shop--a").Validate(), `app "shop--a": two hyphens`)
+}
+
+func TestRoutesFillInDefaults(t *testing.T) {
+	app := NewApp("shop")
+	login, mailer := app.Service("login"), app.Service("mailer")
+	NewTask[welcome](mailer, "send", From(login), Retry{MaxAttempts: 3}, Deadline(2*time.Minute))
+	NewTask[welcome](mailer, "quick", From(login), Deadline(time.Second), Retry{MaxBackoff: 100 * time.Millisecond})
+	NewEvent(login, "signed-up", OrderBy(func(w welcome) string { return w.To })).To(mailer, "greet", Retry{MaxAttempts: 95}, Path("/greet"))
+	NewCall[welcome, welcome](mailer, "ask", From(login))
+
+	want := []RouteInfo{
+		{
+			Kind: KindTask, Name: "send", To: "mailer", From: []string{"login"}, Path: "/_waybill/tasks/send",
+			Retry:    Retry{MaxAttempts: 3, MinBackoff: time.Second, MaxBackoff: 10 * time.Minute},
+			Deadline: 2 * time.Minute, TransportDeadline: 2*time.Minute + 5*time.Second,
+		},
+		{
+			Kind: KindTask, Name: "quick", To: "mailer", From: []string{"login"}, Path: "/_waybill/tasks/quick",
+			Retry:    Retry{MaxAttempts: 10, MinBackoff: 100 * time.Millisecond, MaxBackoff: 100 * time.Millisecond},
+			Deadline: time.Second, TransportDeadline: 15 * time.Second, // Cloud Tasks' least
+		},
+		{Kind: KindEvent, Name: "signed-up", To: "login", From: []string{"login"}, Ordered: true},
+		{
+			Kind: KindSubscription, Name: "greet", To: "mailer", From: []string{"login"}, Event: "signed-up", Path: "/greet",
+			Retry:    Retry{MaxAttempts: 95, MinBackoff: time.Second, MaxBackoff: 10 * time.Minute},
+			Deadline: 30 * time.Second, TransportDeadline: 35 * time.Second, BackstopAttempts: 100, Ordered: true,
+		},
+		{
+			Kind: KindCall, Name: "ask", To: "mailer", From: []string{"login"}, Path: "/_waybill/calls/ask",
+			Retry:    Retry{MaxAttempts: 3, MinBackoff: 100 * time.Millisecond, MaxBackoff: 5 * time.Second},
+			Deadline: 30 * time.Second, TransportDeadline: 35 * time.Second,
+		},
+	}
+	if diff := cmp.Diff(want, app.Routes()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

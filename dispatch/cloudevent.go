@@ -1,0 +1,80 @@
+package dispatch
+
+import (
+	"context"
+	"crypto/rand"
+	"time"
+
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// CloudEvents 1.0 attributes in binary mode: HTTP headers on tasks and calls, message attributes on Pub/Sub.
+// The lower-case spellings are the attributes' names; HTTP does not mind the case.
+const (
+	attrID          = "ce-id"
+	attrSource      = "ce-source"
+	attrType        = "ce-type"
+	attrSpecVersion = "ce-specversion"
+	attrTime        = "ce-time"
+	attrContentType = "content-type"
+	attrTraceParent = "traceparent"
+	attrTraceState  = "tracestate"
+
+	specVersion = "1.0"
+)
+
+// attributes is what every message carries beside its body.
+func (d *Dispatcher) attributes(ctx context.Context, r *route, id string, now time.Time) map[string]string {
+	a := make(map[string]string, 8)
+	a[attrID] = id
+	a[attrSource] = d.source
+	a[attrType] = r.ceType()
+	a[attrSpecVersion] = specVersion
+	a[attrTime] = now.UTC().Format(time.RFC3339Nano)
+	a[attrContentType] = r.codec.ContentType()
+	injectTrace(ctx, propagation.MapCarrier(a))
+	return a
+}
+
+// ceType names the kind of message: APP.ROUTE. A subscription's messages have their event's type.
+func (r *route) ceType() string {
+	if r.event != nil {
+		return r.event.ceType()
+	}
+	return r.app.name + "." + r.name
+}
+
+// injectTrace writes the trace context of ctx. Without one it starts a trace that is not sampled, so that what a
+// message causes can still be found by its trace id.
+func injectTrace(ctx context.Context, carrier propagation.TextMapCarrier) {
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		ctx = trace.ContextWithSpanContext(ctx, newTrace())
+	}
+	propagation.TraceContext{}.Inject(ctx, carrier)
+}
+
+func newTrace() trace.SpanContext {
+	var random [24]byte
+	_, _ = rand.Read(random[:]) // never fails: crypto/rand ends the process instead
+	return trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: trace.TraceID(random[:16]),
+		SpanID:  trace.SpanID(random[16:]),
+	})
+}
+
+// received makes the context and the Message of what arrived. get reads an attribute; fallbackID is the
+// transport's own, for a message that somebody sent without Waybill.
+func received(ctx context.Context, r *route, carrier propagation.TextMapCarrier, fallbackID string) (context.Context, *Message) {
+	ctx = propagation.TraceContext{}.Extract(ctx, carrier)
+	m := &Message{
+		ID:     firstOf(carrier.Get(attrID), fallbackID),
+		Route:  r.name,
+		Source: carrier.Get(attrSource),
+		Via:    r.kind.via(),
+	}
+	if t, err := time.Parse(time.RFC3339Nano, carrier.Get(attrTime)); err == nil {
+		m.PublishedAt = t
+	}
+	return context.WithValue(ctx, messageKey{}, m), m
+}

@@ -1,0 +1,175 @@
+package deploy_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	cloudtasks "cloud.google.com/go/cloudtasks/apiv2"
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	gpubsub "cloud.google.com/go/pubsub/v2"
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"waybill.dev/dispatch"
+	"waybill.dev/dispatch/deploy"
+	"waybill.dev/emulator"
+	"waybill.dev/pubsub"
+	"waybill.dev/tasks"
+)
+
+func TestMain(m *testing.M) {
+	// A dependency of Google's clients starts this one when the program is loaded, and offers no way to stop it.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"))
+}
+
+type message struct{ ID string }
+
+// shop has a task, an ordered event with one subscription, and a call, which needs nothing.
+func shop() *dispatch.App {
+	app := dispatch.NewApp("shop")
+	login, mailer, search := app.Service("login"), app.Service("mailer"), app.Service("search")
+	dispatch.NewTask[message](mailer, "send-welcome", dispatch.From(login), dispatch.Retry{MaxAttempts: 8, MaxBackoff: 5 * time.Minute})
+	event := dispatch.NewEvent(login, "user-signed-up", dispatch.OrderBy(func(m message) string { return m.ID }))
+	event.To(search, "index-user", dispatch.Retry{MaxAttempts: 3}, dispatch.Deadline(2*time.Minute))
+	dispatch.NewCall[message, message](search, "find", dispatch.From(login))
+	return app
+}
+
+func TestCreateMakesExactlyWhatTheContractsNeed(t *testing.T) {
+	emu, err := emulator.Start(t.Context(), emulator.Config{Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer emu.Close()
+	env := &dispatch.Environment{Project: "p", Location: "europe-west1", Prefix: "staging", Emulator: emu.Addr()}
+	plan, err := deploy.NewPlan(shop(), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes, err := deploy.Create(t.Context(), plan, deploy.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const topics, subscriptions = "projects/p/topics/staging--shop--", "projects/p/subscriptions/staging--shop--"
+	want := []deploy.Change{
+		{"topic", topics + "send-welcome--dead", true},
+		{"topic", topics + "user-signed-up", true},
+		{"topic", topics + "index-user--dead", true},
+		{"dead-letter subscription", subscriptions + "send-welcome--dead", true},
+		{"dead-letter subscription", subscriptions + "index-user--dead", true},
+		{"push subscription", subscriptions + "index-user", true},
+		{"queue", "projects/p/locations/europe-west1/queues/staging--shop--send-welcome", true},
+	}
+	if diff := cmp.Diff(want, changes); diff != "" {
+		t.Errorf("the first time (-want +got):\n%s", diff)
+	}
+	changes, err = deploy.Create(t.Context(), plan, deploy.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range want {
+		want[i].Created = false
+	}
+	if diff := cmp.Diff(want, changes); diff != "" {
+		t.Errorf("the second time (-want +got):\n%s", diff)
+	}
+
+	subs, err := gpubsub.NewClient(t.Context(), "p", pubsub.EmulatorOptions(emu.Addr())...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer subs.Close()
+	got, err := subs.SubscriptionAdminClient.GetSubscription(t.Context(), &pubsubpb.GetSubscriptionRequest{Subscription: subscriptions + "index-user"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, &pubsubpb.Subscription{
+		Name: subscriptions + "index-user", Topic: topics + "user-signed-up",
+		AckDeadlineSeconds: 125, EnableMessageOrdering: true,
+		PushConfig: &pubsubpb.PushConfig{
+			PushEndpoint: "http://127.0.0.1:8103/_waybill/events/index-user",
+			AuthenticationMethod: &pubsubpb.PushConfig_OidcToken_{OidcToken: &pubsubpb.PushConfig_OidcToken{
+				ServiceAccountEmail: "shop-push@p.iam.gserviceaccount.com", Audience: "http://127.0.0.1:8103",
+			}},
+		},
+		RetryPolicy:      &pubsubpb.RetryPolicy{MinimumBackoff: durationpb.New(time.Second), MaximumBackoff: durationpb.New(10 * time.Minute)},
+		DeadLetterPolicy: &pubsubpb.DeadLetterPolicy{DeadLetterTopic: topics + "index-user--dead", MaxDeliveryAttempts: 8}, // ours acts at 3
+	}, got, "state", "message_retention_duration", "expiration_policy")
+
+	dead, err := subs.SubscriptionAdminClient.GetSubscription(t.Context(), &pubsubpb.GetSubscriptionRequest{Subscription: subscriptions + "send-welcome--dead"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, &pubsubpb.Subscription{
+		Name: subscriptions + "send-welcome--dead", Topic: topics + "send-welcome--dead", AckDeadlineSeconds: 60,
+		MessageRetentionDuration: durationpb.New(31 * 24 * time.Hour), ExpirationPolicy: &pubsubpb.ExpirationPolicy{},
+	}, dead, "state", "push_config")
+
+	queues, err := cloudtasks.NewClient(t.Context(), tasks.EmulatorOptions(emu.Addr())...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer queues.Close()
+	queue, err := queues.GetQueue(t.Context(), &cloudtaskspb.GetQueueRequest{Name: "projects/p/locations/europe-west1/queues/staging--shop--send-welcome"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := queue.RetryConfig; r.MaxAttempts != -1 || r.MaxRetryDuration.AsDuration() != 0 {
+		t.Errorf("the queue gives up after %d attempts or %v; a task that no handler saw would be gone", r.MaxAttempts, r.MaxRetryDuration.AsDuration())
+	}
+	if r := queue.RetryConfig; r.MinBackoff.AsDuration() != time.Second || r.MaxBackoff.AsDuration() != 5*time.Minute {
+		t.Errorf("the queue waits %v to %v", r.MinBackoff.AsDuration(), r.MaxBackoff.AsDuration())
+	}
+}
+
+// same compares two messages but for some fields of theirs.
+func same(t *testing.T, want, got *pubsubpb.Subscription, but ...protoreflect.Name) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, protocmp.Transform(), protocmp.IgnoreFields(want, but...)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", want.Name, diff)
+	}
+}
+
+func TestNothingIsCreatedInACloudUnlessSaid(t *testing.T) {
+	env := &dispatch.Environment{Project: "p", Location: "l", Services: map[string]dispatch.ServiceEnvironment{
+		"mailer": {URL: "https://mailer.example.com"}, "search": {URL: "https://search.example.com"},
+	}}
+	for name, emulated := range map[string]func(*dispatch.Environment){
+		"no emulator":    func(*dispatch.Environment) {},
+		"only Pub/Sub's": func(e *dispatch.Environment) { e.PubSubEmulator = "127.0.0.1:1" },
+		"only Tasks'":    func(e *dispatch.Environment) { e.TasksEmulator = "127.0.0.1:1" },
+	} {
+		e := *env
+		emulated(&e)
+		plan, err := deploy.NewPlan(shop(), &e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changes, err := deploy.Create(t.Context(), plan, deploy.Options{})
+		if err == nil || !strings.Contains(err.Error(), "set Options.Cloud") || len(changes) > 0 {
+			t.Errorf("%s: %v, %v", name, changes, err)
+		}
+	}
+}
+
+func TestAPlanNamesEverythingThatIsMissing(t *testing.T) {
+	_, err := deploy.NewPlan(shop(), &dispatch.Environment{})
+	for _, text := range []string{`add "project"`, `no location for the queue of task "send-welcome"`, `no URL for service "search"`} {
+		if err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("the error lacks %q: %v", text, err)
+		}
+	}
+	if _, err := deploy.NewPlan(shop(), nil); err == nil {
+		t.Error("a plan without an environment")
+	}
+	bad := dispatch.NewApp("shop")
+	dispatch.NewTask[message](bad.Service("mailer"), "send")
+	if _, err := deploy.NewPlan(bad, &dispatch.Environment{Project: "p", Location: "l"}); err == nil || !strings.Contains(err.Error(), "nobody may send it") {
+		t.Errorf("a plan of bad contracts: %v", err)
+	}
+}

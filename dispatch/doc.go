@@ -1,0 +1,61 @@
+// Package dispatch sends messages between the services of an app, and receives them.
+//
+// A team declares once which service sends what to whom. The declaration, not a flag at the call, decides how a
+// message travels:
+//
+//   - [NewTask]: one receiver, later. Cloud Tasks.
+//   - [NewEvent] and [Event.To]: many receivers, later, each with its own copy. Pub/Sub push.
+//   - [NewCall]: one receiver, now, with a reply. HTTP with an ID token.
+//
+// # Usage
+//
+// Declare the contracts in a package that every service imports. [Open] a [Dispatcher] for the service that the process
+// is. Send with [Send] and [Request]; receive with [Handle] and [Answer], and serve the Dispatcher, which is an http.Handler.
+// The package example is a whole app.
+//
+// # Delivery
+//
+// [Send] returns when Google has accepted the message. From then on it is delivered at least once to each receiver, until
+// a handler returns nil. A handler that fails is run again after the route's backoff. A message goes to the route's
+// dead-letter topic when the handler returns [Permanent], when it cannot be decoded, and when its last attempt fails; only
+// when the topic has accepted it is it acknowledged. Nothing else ends a message, but for Cloud Tasks' own retention of 31 days.
+//
+// Handlers must bear duplicates; a message has the same [Message].ID each time. A task with a [Key] is accepted once.
+// An event with [OrderBy] is delivered in the order of sending within its key.
+//
+// [Request] runs the handler at most once, unless the declaration has [Retry], which says that repeating does no harm.
+//
+// # Identity
+//
+// Every message carries an OIDC ID token for the receiver's audience: a task's and a call's of the sender's own service
+// account, an event's of the app's push account. The receiver verifies it before it reads the body and refuses whoever
+// the contracts do not name: 401 without a valid token, 403 with one of somebody else's. See waybill.dev/auth.
+//
+// # On the wire
+//
+// CloudEvents 1.0 in binary mode, W3C trace context, and the codec's content type: HTTP headers on tasks and calls,
+// message attributes on Pub/Sub. Endpoints are /_waybill/tasks/NAME, /_waybill/events/SUBSCRIPTION and /_waybill/calls/NAME.
+//
+//	POST only                                    405 otherwise
+//	204  done, or safely among the dead letters  (a call: 200 and the reply)
+//	400  the body stopped half-way
+//	401  no valid token                          403  a valid token of somebody not declared
+//	404  no such route
+//	422  a call's Permanent
+//	500  the handler failed or panicked
+//	503  no handler yet, shutting down, the dead letter could not be kept, the issuer's keys are unavailable, RetryAfter
+//
+// # Environment
+//
+// The same program runs on Google Cloud and on a laptop. [Discover] says how it finds out where it is.
+//
+// # Concurrency
+//
+// Everything may be used by several goroutines at once. Declare before opening, register handlers before serving.
+// [Dispatcher.Shutdown] blocks until every goroutine that the Dispatcher started has ended.
+//
+// # Testing
+//
+// Contracts: call [App.Validate] in a test. Services: start waybill.dev/emulator in the test, create what the contracts
+// need with waybill.dev/dispatch/deploy, and open the service with a [Config] that names the emulator.
+package dispatch

@@ -1,0 +1,188 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"waybill.dev/pubsub"
+	"waybill.dev/tasks"
+)
+
+// Sender is what [Send] sends through: a [Dispatcher]. It is sealed.
+type Sender interface {
+	dispatcher() *Dispatcher
+	send(context.Context, *outgoing) (Receipt, error)
+}
+
+// SendOption is an option of [Send]: [Key], [After], [At].
+type SendOption interface{ applySend(*sendOptions) }
+
+type sendOptions struct {
+	key   *string
+	after *time.Duration
+	at    *time.Time
+}
+
+// Key makes sending again harmless. It makes the message's ID, so the same key on the same route is the same message.
+//
+// A task with a key that was sent before is accepted and dropped, and its receipt says Duplicate. Waybill promises that for
+// one hour after the task has ended; Cloud Tasks remembers names for up to 24 hours. An event with a key only has a stable ID:
+// Pub/Sub delivers each copy, and the receivers must recognise the ID.
+type Key string
+
+func (o Key) applySend(s *sendOptions) { k := string(o); s.key = &k }
+
+// After has a task delivered no sooner than this much later, 30 days at most. Events cannot be delayed.
+type After time.Duration
+
+func (o After) applySend(s *sendOptions) { d := time.Duration(o); s.after = &d }
+
+// At has a task delivered no sooner than this time, 30 days ahead at most; a time in the past means now.
+// Events cannot be delayed.
+type At time.Time
+
+func (o At) applySend(s *sendOptions) { t := time.Time(o); s.at = &t }
+
+// Receipt says what Google has accepted.
+type Receipt struct {
+	ID           string    // the message's ID, the same at the receiver
+	Via          Via       // how it travels
+	Name         string    // the task's full name, or the Pub/Sub message's id
+	Duplicate    bool      // a task with this key was there already, so this one was dropped
+	ScheduledFor time.Time // of a task with After or At: its time; zero otherwise
+}
+
+// outgoing is a message that is ready to leave.
+type outgoing struct {
+	route       *route
+	id          string
+	keyed       bool
+	body        []byte
+	attributes  map[string]string
+	orderingKey string
+	scheduled   time.Time
+}
+
+// Send sends a message on a route, later to be delivered at least once to each of its receivers. It returns once
+// Google has accepted the message.
+//
+// An error means that the message was not accepted, except for [ErrAmbiguous]. What is safe to repeat is repeated with
+// backoff until ctx ends: with a [Key], and whatever was refused before it left.
+// [ErrNotDeclared], [ErrOption], [ErrTooLarge] and [ErrClosed] mean that nothing has left.
+func Send[M any](ctx context.Context, s Sender, to Route[M], message M, options ...SendOption) (Receipt, error) {
+	r, orderingKey := to.outbound(message)
+	d := s.dispatcher()
+	if err := d.permit(ctx, r); err != nil {
+		return Receipt{}, err
+	}
+	out, err := d.prepare(ctx, r, options)
+	if err != nil {
+		return Receipt{}, err
+	}
+	if r.ordered && orderingKey == "" {
+		return Receipt{}, fmt.Errorf("dispatch: %s is ordered and this message's key is empty; return one for each message from its OrderBy function, nothing was sent", r)
+	}
+	out.orderingKey = orderingKey
+	if out.body, err = r.codec.Marshal(message); err != nil {
+		return Receipt{}, fmt.Errorf("dispatch: %s: the message cannot be encoded, nothing was sent: %w", r, err)
+	}
+	return s.send(ctx, out)
+}
+
+// prepare gives a message its ID, time and attributes.
+func (d *Dispatcher) prepare(ctx context.Context, r *route, options []SendOption) (*outgoing, error) {
+	var o sendOptions
+	for _, option := range options {
+		option.applySend(&o)
+	}
+	now := time.Now()
+	out := &outgoing{route: r, keyed: o.key != nil}
+	var err error
+	if out.scheduled, err = o.schedule(r, now); err != nil {
+		return nil, err
+	}
+	if o.key != nil {
+		if *o.key == "" {
+			return nil, fmt.Errorf("dispatch: %s: an empty Key would make every message the same one; leave it out or give one: %w", r, ErrOption)
+		}
+		out.id = keyedID(r.app.name, r.name, *o.key)
+	} else if out.id, err = newID(); err != nil {
+		return nil, err
+	}
+	out.attributes = d.attributes(ctx, r, out.id, now)
+	return out, nil
+}
+
+// schedule is when the message is to be delivered; zero for at once.
+func (o *sendOptions) schedule(r *route, now time.Time) (time.Time, error) {
+	if o.after == nil && o.at == nil {
+		return time.Time{}, nil
+	}
+	switch {
+	case r.kind != KindTask:
+		return time.Time{}, fmt.Errorf("dispatch: %s cannot be delayed, since Pub/Sub delivers at once; send a task for later: %w", r, ErrOption)
+	case o.after != nil && o.at != nil:
+		return time.Time{}, fmt.Errorf("dispatch: %s has both After and At; give one of them: %w", r, ErrOption)
+	case o.at != nil:
+		return *o.at, nil
+	case *o.after < 0:
+		return time.Time{}, fmt.Errorf("dispatch: %s: After(%v) is in the past; leave it out for now: %w", r, *o.after, ErrOption)
+	}
+	return now.Add(*o.after), nil
+}
+
+func (d *Dispatcher) dispatcher() *Dispatcher { return d }
+
+// send hands a message to its transport.
+func (d *Dispatcher) send(ctx context.Context, out *outgoing) (Receipt, error) {
+	if !d.outbound.enter() {
+		return Receipt{}, fmt.Errorf("dispatch: %s: %w, nothing was sent; send before Close or Shutdown", out.route, ErrClosed)
+	}
+	defer d.outbound.leave()
+	receipt := Receipt{ID: out.id, Via: out.route.kind.via()}
+	var err error
+	if out.route.kind == KindTask {
+		err = d.enqueue(ctx, out, &receipt)
+	} else {
+		err = d.publish(ctx, out, &receipt)
+	}
+	if err != nil {
+		return Receipt{}, fmt.Errorf("dispatch: %s, message %s: %w", out.route, out.id, translate(err))
+	}
+	return receipt, nil
+}
+
+func (d *Dispatcher) enqueue(ctx context.Context, out *outgoing, receipt *Receipt) error {
+	t := d.tasksTo[out.route] // a copy of what all of the route's tasks share
+	t.Header, t.Body, t.ScheduleTime = out.attributes, out.body, out.scheduled
+	if out.keyed {
+		t.Key = out.id
+	}
+	accepted, err := d.tasks.Enqueue(ctx, t)
+	if err != nil {
+		return err
+	}
+	receipt.Name, receipt.Duplicate, receipt.ScheduledFor = accepted.Name, accepted.Duplicate, out.scheduled
+	return nil
+}
+
+func (d *Dispatcher) publish(ctx context.Context, out *outgoing, receipt *Receipt) error {
+	id, err := d.pubsub.Publish(ctx, d.topics[out.route], pubsub.Message{
+		Data: out.body, Attributes: out.attributes, OrderingKey: out.orderingKey,
+	})
+	receipt.Name = id
+	return err
+}
+
+// translate joins this package's sentinels to the transports', so that errors.Is needs one package only.
+func translate(err error) error {
+	switch {
+	case errors.Is(err, tasks.ErrTooLarge), errors.Is(err, pubsub.ErrTooLarge):
+		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+	case errors.Is(err, tasks.ErrClosed), errors.Is(err, pubsub.ErrClosed):
+		return fmt.Errorf("%w: %w", ErrClosed, err)
+	}
+	return err
+}
