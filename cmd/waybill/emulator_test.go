@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// start runs the command on a free port until stop, which returns its exit status.
+func start(t *testing.T, args ...string) (url string, stdout, stderr *output, stop func() int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	stdout, stderr = newOutput(), newOutput()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, append([]string{"emulator", "--listen", "127.0.0.1:0"}, args...), stdout, stderr)
+	}()
+	stopped := false
+	stop = func() int {
+		stopped = true
+		cancel()
+		return <-ended
+	}
+	t.Cleanup(func() {
+		if !stopped {
+			stop()
+		}
+	})
+	stdout.until(t, "Ctrl-C")
+	address := regexp.MustCompile(`listen on (\S+),`).FindStringSubmatch(stdout.String())
+	if address == nil {
+		t.Fatalf("no address in:\n%s", stdout)
+	}
+	return "http://" + address[1], stdout, stderr, stop
+}
+
+func TestEmulator(t *testing.T) {
+	url, stdout, stderr, stop := start(t, "--project", "shop")
+	address := strings.TrimPrefix(url, "http://")
+	for _, want := range []string{
+		"  export PUBSUB_EMULATOR_HOST=" + address + "\n",
+		"  export CLOUD_TASKS_EMULATOR_HOST=" + address + "\n",
+		"  export GCE_METADATA_HOST=" + address + "\n",
+		"  export GOOGLE_CLOUD_PROJECT=shop\n",
+		"  curl -fsS -o login.json " + url + "/_emulator/keys/login@shop.iam.gserviceaccount.com\n",
+	} {
+		if !strings.Contains(stdout.String(), want) {
+			t.Errorf("the output lacks %q:\n%s", want, stdout)
+		}
+	}
+	if strings.Contains(stdout.String(), "WAYBILL_ENV") {
+		t.Errorf("WAYBILL_ENV without services:\n%s", stdout)
+	}
+
+	var key struct {
+		Email    string `json:"client_email"`
+		TokenURI string `json:"token_uri"`
+	}
+	if err := json.Unmarshal([]byte(get(t, url+"/_emulator/keys/login@shop.iam.gserviceaccount.com")), &key); err != nil {
+		t.Fatal(err)
+	}
+	if key.Email != "login@shop.iam.gserviceaccount.com" || !strings.HasPrefix(key.TokenURI, url) {
+		t.Errorf("the printed curl fetches %+v", key)
+	}
+
+	if code := stop(); code != exitOK || stderr.String() != "" {
+		t.Errorf("exit status %d, stderr %s", code, stderr)
+	}
+	if connection, err := net.Dial("tcp", address); err == nil {
+		connection.Close()
+		t.Error("it still listens after it has stopped")
+	}
+}
+
+func TestEmulatorServices(t *testing.T) {
+	_, stdout, _, _ := start(t, "--project", "shop", "--location", "europe-west1",
+		"--service", "login=http://127.0.0.1:8101/", "--service", "mailer=https://mailer.example/base")
+	found := regexp.MustCompile(`export WAYBILL_ENV='(.*)'`).FindStringSubmatch(stdout.String())
+	if found == nil {
+		t.Fatalf("no WAYBILL_ENV in:\n%s", stdout)
+	}
+	var got map[string]any
+	if err := json.Unmarshal([]byte(found[1]), &got); err != nil {
+		t.Fatal(err)
+	}
+	delete(got, "emulator")
+	want := map[string]any{
+		"project": "shop", "location": "europe-west1",
+		"services": map[string]any{
+			"login":  map[string]any{"url": "http://127.0.0.1:8101"},
+			"mailer": map[string]any{"url": "https://mailer.example/base"},
+		},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("WAYBILL_ENV (-want +got):\n%s", diff)
+	}
+	for _, name := range []string{"login", "mailer"} {
+		if want := "/_emulator/keys/" + name + "@shop.iam.gserviceaccount.com"; !strings.Contains(stdout.String(), want) {
+			t.Errorf("the output lacks %q:\n%s", want, stdout)
+		}
+	}
+}
+
+func TestEmulatorPortInUse(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), []string{"emulator", "--listen", listener.Addr().String()}, &stdout, &stderr)
+	if code != exitFailed || stdout.Len() != 0 || !strings.Contains(stderr.String(), listener.Addr().String()+" is in use") {
+		t.Errorf("exit status %d, stdout %q, stderr %q", code, &stdout, &stderr)
+	}
+}
+
+// A task for a receiver that is not there: created over REST, seen on stderr.
+func TestEmulatorShowsFailedDeliveries(t *testing.T) {
+	url, _, stderr, _ := start(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := listener.Addr().String()
+	listener.Close()
+
+	const location = "/v2/projects/shop/locations/us-central1/queues"
+	post(t, url+location, `{"name": "projects/shop/locations/us-central1/queues/mails"}`)
+	post(t, url+location+"/mails/tasks", `{"task": {"httpRequest": {"url": "http://`+nobody+`/welcome?token=secret"}}}`)
+	stderr.until(t, nobody)
+	stderr.until(t, "refused")
+	if strings.Contains(stderr.String(), "secret") {
+		t.Errorf("the query is shown:\n%s", stderr)
+	}
+}
+
+func post(t *testing.T, url, body string) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := client.Post(url, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		t.Fatalf("POST %s: status %d", url, answer.StatusCode)
+	}
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2 // the command line itself is wrong, as in package flag
+)
+
+// A command runs until it is done or ctx ends.
+type command struct {
+	name    string
+	summary string
+	run     func(ctx context.Context, args []string, stdout, stderr io.Writer) int
+}
+
+func commands() []command {
+	return []command{
+		{"emulator", "run Cloud Tasks, Pub/Sub and a token issuer on this machine", runEmulator},
+		{"version", "print the version", runVersion},
+		{"help", "print this, or the help of a command", runHelp},
+	}
+}
+
+// run is the whole program, but for signals and the end of the process.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		printUsage(stderr)
+		return exitUsage
+	}
+	name := args[0]
+	if name == "-h" || name == "-help" || name == "--help" {
+		name = "help"
+	}
+	if c, ok := commandNamed(name); ok {
+		return c.run(ctx, args[1:], stdout, stderr)
+	}
+	fmt.Fprintf(stderr, "waybill: there is no command %q; run: waybill help\n", name)
+	return exitUsage
+}
+
+func commandNamed(name string) (command, bool) {
+	for _, c := range commands() {
+		if c.name == name {
+			return c, true
+		}
+	}
+	return command{}, false
+}
+
+// newFlags returns an empty set whose errors and usage are left to parse.
+func newFlags(name string) *flag.FlagSet {
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {}
+	return flags
+}
+
+// parse reads flags, and nothing but flags. If it returns false the command ends with code.
+func parse(flags *flag.FlagSet, args []string, usage string, stdout, stderr io.Writer) (code int, ok bool) {
+	err := flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		printFlags(stdout, flags, usage)
+		return exitOK, false
+	}
+	if err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "waybill %s: %v; run: waybill help %[1]s\n", flags.Name(), err)
+		return exitUsage, false
+	}
+	return exitOK, true
+}
+
+func printFlags(w io.Writer, flags *flag.FlagSet, usage string) {
+	fmt.Fprint(w, usage)
+	first := true
+	flags.VisitAll(func(f *flag.Flag) {
+		if first {
+			fmt.Fprint(w, "\nFlags:\n")
+			first = false
+		}
+		kind, text := flag.UnquoteUsage(f)
+		fmt.Fprintf(w, "  %s\n        %s", strings.TrimSpace("--"+f.Name+" "+kind), text)
+		if f.DefValue != "" && f.DefValue != "false" {
+			fmt.Fprintf(w, " (default %s)", f.DefValue)
+		}
+		fmt.Fprintln(w)
+	})
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"waybill.dev/dispatch"
+	"waybill.dev/emulator"
+	"waybill.dev/internal/names"
+)
+
+// A welcome is what the emulator prints once it accepts: lines to paste into a shell.
+type welcome struct {
+	emulator          *emulator.Emulator
+	project, location string
+	services          services
+}
+
+func (w welcome) print(out io.Writer) {
+	fmt.Fprintf(out, "Cloud Tasks, Pub/Sub and the token issuer listen on %s, over gRPC and HTTP.\n", w.emulator.Addr())
+
+	fmt.Fprint(out, "\nPoint a shell at them:\n\n")
+	for _, variable := range w.variables() {
+		name, value, _ := strings.Cut(variable, "=")
+		fmt.Fprintf(out, "  export %s=%s\n", name, shellQuote(value))
+	}
+
+	known := w.services
+	if len(known) == 0 {
+		fmt.Fprint(out, "\nEach service has a key file of its own. For one called login:\n\n")
+		known = services{{name: "login"}}
+	} else {
+		fmt.Fprint(out, "\nEach service has a key file of its own, for its own shell:\n\n")
+	}
+	for _, s := range known {
+		account := names.Account(s.name, w.project)
+		fmt.Fprintf(out, "  curl -fsS -o %s.json %s/_emulator/keys/%s\n", s.name, w.emulator.URL(), account)
+		fmt.Fprintf(out, "  export GOOGLE_APPLICATION_CREDENTIALS=\"$PWD/%s.json\"\n", s.name)
+	}
+
+	fmt.Fprint(out, "\nDeliveries that fail are shown below, each reason once. Ctrl-C stops.\n")
+}
+
+// variables are those of the emulator, the project and, with services, Waybill's own.
+func (w welcome) variables() []string {
+	variables := append(w.emulator.Environ(), "GOOGLE_CLOUD_PROJECT="+w.project)
+	if len(w.services) == 0 {
+		return variables
+	}
+	environment := dispatch.Environment{
+		Project:  w.project,
+		Location: w.location,
+		Emulator: w.emulator.Addr(),
+		Services: make(map[string]dispatch.ServiceEnvironment, len(w.services)),
+	}
+	for _, s := range w.services {
+		environment.Services[s.name] = dispatch.ServiceEnvironment{URL: s.url}
+	}
+	text, err := json.Marshal(environment)
+	if err != nil { // strings only
+		return variables
+	}
+	return append(variables, "WAYBILL_ENV="+string(text))
+}
+
+// shellQuote leaves alone what a shell takes as it is.
+func shellQuote(value string) string {
+	if strings.Trim(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:/_-") == "" {
+		return value
+	}
+	return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'"
+}
