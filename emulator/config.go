@@ -34,6 +34,14 @@ type Config struct {
 	// Default: the project's compute account, NUMBER-compute@developer.gserviceaccount.com.
 	MetadataAccount string
 
+	// Keys is the path of a file that keeps the keys of ID tokens and key files from one start to the next, so that
+	// restarting the Emulator invalidates neither. It is made if it is missing. Default: new keys at each start.
+	Keys string
+
+	// PubSubUpstream is the HOST:PORT of Google's own Pub/Sub emulator. Pub/Sub is then passed on to it, and what it pushes
+	// arrives signed. Reset and Advance do not reach it. Default: this Emulator's own Pub/Sub.
+	PubSubUpstream string
+
 	// QueueTombstone is how long the name of a deleted queue cannot be used again. The real service: days.
 	// Default: 0, at once.
 	QueueTombstone time.Duration
@@ -88,6 +96,9 @@ func (c Config) validate() error {
 	}
 	if c.MetadataAccount != "" && !strings.Contains(c.MetadataAccount, "@") {
 		add("Config.MetadataAccount %q is not an email address", c.MetadataAccount)
+	}
+	if _, _, err := net.SplitHostPort(c.PubSubUpstream); c.PubSubUpstream != "" && err != nil {
+		add("Config.PubSubUpstream %q is not host:port, as in 127.0.0.1:8086", c.PubSubUpstream)
 	}
 	if c.QueueTombstone < 0 {
 		add("Config.QueueTombstone is %v: use zero for none", c.QueueTombstone)

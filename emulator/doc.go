@@ -67,7 +67,7 @@
 // Identity:
 //   - Nothing is authorized: every caller may do everything, every account exists, no account needs the
 //     right to act as another. IAM policies are kept and have no effect.
-//   - Keys are new at every start and cached for a minute, not for hours. Access tokens ("ya29.") are
+//   - Keys are new at every start, unless Config.Keys keeps them, and cached for a minute, not for hours. Access tokens ("ya29.") are
 //     not checked anywhere.
 //   - The metadata server has the paths that clients read at start, and no more. It puts the email into
 //     tokens of format=standard too, as Cloud Run's does.

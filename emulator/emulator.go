@@ -27,7 +27,7 @@ type Emulator struct {
 	clock     *clock.Clock
 	issuer    *issuer.Issuer
 	tasks     *cloudtasks.Engine
-	topics    *pubsub.Service
+	topics    topics
 	transport http.RoundTripper // ours to close, or nil
 	port      *oneport.Port
 	grpc      *grpc.Server
@@ -37,6 +37,13 @@ type Emulator struct {
 	patience context.Context // ends when work in flight must be cut off
 	hurry    context.CancelFunc
 	stop     func() error // stops once; later callers wait for it
+}
+
+// topics is Pub/Sub: the Emulator's own engine, or Google's emulator behind a proxy.
+type topics interface {
+	Register(grpc.ServiceRegistrar)
+	Reset()
+	Close(ctx context.Context) error
 }
 
 // Start returns an Emulator that accepts connections. The context bounds the start, not the
@@ -58,12 +65,16 @@ func Start(ctx context.Context, config Config) (*Emulator, error) {
 	}
 
 	e := &Emulator{addr: reachable(base.Addr()), clock: clock.New(), grpc: newGRPCServer(config.Logger)}
-	e.issuer = issuer.New(issuer.Config{
+	e.issuer, err = issuer.New(issuer.Config{
 		URL:      e.URL(),
 		Project:  config.Project,
 		Location: config.Location,
 		Account:  config.MetadataAccount,
+		Keys:     config.Keys,
 	})
+	if err != nil {
+		return nil, errors.Join(err, base.Close())
+	}
 	client := &http.Client{Transport: config.Transport}
 	if client.Transport == nil {
 		e.transport = newTransport()
@@ -76,7 +87,11 @@ func Start(ctx context.Context, config Config) (*Emulator, error) {
 		Logger:         config.Logger,
 		QueueTombstone: config.QueueTombstone,
 	})
-	e.topics = pubsub.New(pubsub.Config{Clock: e.clock, Signer: e.issuer, HTTPClient: client, Logger: config.Logger})
+	if config.PubSubUpstream == "" {
+		e.topics = pubsub.New(pubsub.Config{Clock: e.clock, Signer: e.issuer, HTTPClient: client, Logger: config.Logger})
+	} else if e.topics, err = newUpstream(e, config, client); err != nil {
+		return nil, errors.Join(err, e.tasks.Close(ctx), base.Close())
+	}
 	overHTTP := rest.New(rest.Config{Logger: config.Logger})
 	for _, registrar := range []grpc.ServiceRegistrar{e.grpc, overHTTP} {
 		e.tasks.Register(registrar)

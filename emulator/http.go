@@ -13,6 +13,9 @@ func (e *Emulator) handler(c Config, overHTTP http.Handler) http.Handler {
 	e.issuer.Register(mux)
 	mux.Handle("/v1/", overHTTP)
 	mux.Handle("/v2/", overHTTP)
+	if proxy, ok := e.topics.(googles); ok {
+		mux.Handle("POST "+upstreamPath, proxy)
+	}
 	mux.HandleFunc("GET /{$}", serveIndex)
 	mux.HandleFunc("GET /_emulator/ready", func(w http.ResponseWriter, _ *http.Request) { writeLine(w, "ready") })
 	mux.HandleFunc("POST /_emulator/advance", e.serveAdvance)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"time"
 
 	"waybill.dev/emulator"
@@ -30,6 +32,8 @@ func runEmulator(ctx context.Context, args []string, stdout, stderr io.Writer) i
 	flags.StringVar(&config.Listen, "listen", "127.0.0.1:8085", "`HOST:PORT` to listen on; port 0 picks a free one")
 	flags.StringVar(&config.Project, "project", "waybill-local", "project `ID` of the metadata server and of the accounts")
 	flags.StringVar(&config.Location, "location", "us-central1", "location `ID` of the metadata server")
+	flags.StringVar(&config.Keys, "keys", defaultKeys(), "`FILE` that keeps the keys, so that key files outlive a restart; empty for new keys each time")
+	flags.StringVar(&config.PubSubUpstream, "pubsub-upstream", "", "`HOST:PORT` of Google's own Pub/Sub emulator, to pass Pub/Sub on to and sign its pushes")
 	flags.Var(&services, "service", "`NAME=URL` of a service of yours, for a WAYBILL_ENV to export; may be repeated")
 	flags.BoolVar(&quiet, "quiet", false, "print the address alone, and deliveries that fail")
 	flags.BoolVar(&config.AllowNonLoopback, "allow-non-loopback", false, "let other machines reach it: they may have any token and send requests from here")
@@ -65,6 +69,15 @@ func runEmulator(ctx context.Context, args []string, stdout, stderr io.Writer) i
 		fmt.Fprintln(stdout, "\nStopped.")
 	}
 	return exitOK
+}
+
+// defaultKeys is in the user's own cache folder; without one the keys are new each time.
+func defaultKeys() string {
+	folder, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(folder, "waybill", "emulator-keys.pem")
 }
 
 // shortTime leaves out the date: who reads these lines is at the terminal.

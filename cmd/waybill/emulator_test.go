@@ -20,7 +20,7 @@ func start(t *testing.T, args ...string) (url string, stdout, stderr *output, st
 	stdout, stderr = newOutput(), newOutput()
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run(ctx, append([]string{"emulator", "--listen", "127.0.0.1:0"}, args...), stdout, stderr)
+		ended <- run(ctx, append([]string{"emulator", "--listen", "127.0.0.1:0", "--keys", ""}, args...), stdout, stderr)
 	}()
 	stopped := false
 	stop = func() int {

@@ -33,6 +33,7 @@ type Config struct {
 	Project  string           // project id; required
 	Location string           // region, as in us-central1; required
 	Account  string           // the metadata server's default account; default: the project's compute account
+	Keys     string           // file that keeps the keys, made if it is missing; default: new keys, kept nowhere
 	Now      func() time.Time // default: time.Now
 }
 
@@ -45,16 +46,24 @@ type Issuer struct {
 	tokens map[tokenKey]token
 }
 
-// New returns an Issuer at once. Its keys are generated in the background, and whoever needs one
-// of them first waits for it: some hundred milliseconds.
-func New(config Config) *Issuer {
+// New returns an Issuer. Without Config.Keys it does so at once: its keys are generated in the background, and whoever
+// needs one of them first waits for it, some hundred milliseconds.
+func New(config Config) (*Issuer, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
 	if config.Account == "" {
 		config.Account = ProjectNumber(config.Project) + "-compute@developer.gserviceaccount.com"
 	}
-	return &Issuer{config: config, keys: newKeys(), tokens: make(map[tokenKey]token)}
+	i := &Issuer{config: config, tokens: make(map[tokenKey]token)}
+	if config.Keys != "" {
+		var err error
+		i.keys, err = keysIn(config.Keys)
+		return i, err
+	}
+	i.keys = newKeys()
+	go i.keys.generate()
+	return i, nil
 }
 
 // Close waits until no key is being generated any more.

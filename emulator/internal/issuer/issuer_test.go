@@ -44,7 +44,10 @@ func (n *now) advance(d time.Duration) {
 func newIssuer(t *testing.T) (*Issuer, *now, http.Handler) {
 	t.Helper()
 	n := &now{time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
-	i := New(Config{URL: "http://127.0.0.1:8085", Project: "shop", Location: "us-central1", Now: n.get})
+	i, err := New(Config{URL: "http://127.0.0.1:8085", Project: "shop", Location: "us-central1", Now: n.get})
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(i.Close)
 	mux := http.NewServeMux()
 	i.Register(mux)
@@ -388,7 +391,10 @@ func TestMetadataServer(t *testing.T) {
 }
 
 func FuzzAssertion(f *testing.F) {
-	i := New(Config{URL: "http://127.0.0.1:8085", Project: "shop", Location: "us-central1"})
+	i, err := New(Config{URL: "http://127.0.0.1:8085", Project: "shop", Location: "us-central1"})
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Cleanup(i.Close)
 	private, _, err := i.keys.account.get()
 	if err != nil {

@@ -24,7 +24,7 @@ type keyFile struct {
 }
 
 // KeyFile returns a key file of the account whose token endpoint is this Issuer. It is good for
-// GOOGLE_APPLICATION_CREDENTIALS and for as long as the Issuer lives. All accounts share one key pair:
+// GOOGLE_APPLICATION_CREDENTIALS and for as long as the Issuer keeps its keys. All accounts share one key pair:
 // the account is the one that the file names.
 func (i *Issuer) KeyFile(account string) ([]byte, error) {
 	return i.keyFile(account, i.config.URL)

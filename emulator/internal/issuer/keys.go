@@ -30,15 +30,15 @@ type keyPair struct {
 }
 
 func newKeys() *keys {
-	k := &keys{
+	return &keys{
 		signing: keyPair{ready: make(chan struct{})},
 		account: keyPair{ready: make(chan struct{})},
 	}
-	go func() {
-		k.signing.generate() // first, since it is needed first
-		k.account.generate()
-	}()
-	return k
+}
+
+func (k *keys) generate() {
+	k.signing.generate() // first, since it is needed first
+	k.account.generate()
 }
 
 func (k *keys) wait() {
@@ -46,12 +46,15 @@ func (k *keys) wait() {
 	<-k.account.ready
 }
 
-func (p *keyPair) generate() {
+func (p *keyPair) generate() { p.set(rsa.GenerateKey(rand.Reader, keyBits)) }
+
+// set makes the pair ready.
+func (p *keyPair) set(private *rsa.PrivateKey, err error) {
 	defer close(p.ready)
-	if p.private, p.err = rsa.GenerateKey(rand.Reader, keyBits); p.err != nil {
+	if p.private, p.err = private, err; err != nil {
 		return
 	}
-	sum := sha256.Sum256(x509.MarshalPKCS1PublicKey(&p.private.PublicKey))
+	sum := sha256.Sum256(x509.MarshalPKCS1PublicKey(&private.PublicKey))
 	p.id = hex.EncodeToString(sum[:20])
 }
 

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +26,7 @@ import (
 
 	"waybill.dev/emulator/internal/clock"
 	"waybill.dev/emulator/internal/pubsub"
+	"waybill.dev/internal/googletest"
 )
 
 func TestMain(m *testing.M) {
@@ -44,70 +42,6 @@ const (
 	topicName = "projects/p/topics/orders"
 	subName   = "projects/p/subscriptions/mailer"
 )
-
-// missing skips the test, or fails it where everything is required.
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("WAYBILL_REQUIRE") == "all" {
-		t.Fatalf("WAYBILL_REQUIRE=all, but %s", what)
-	}
-	t.Skipf("not compared with Google's Pub/Sub emulator: %s", what)
-}
-
-// google starts Google's emulator and returns its address.
-func google(t *testing.T) string {
-	t.Helper()
-	java, err := exec.LookPath("java")
-	if err != nil {
-		missing(t, "there is no java on the PATH")
-	}
-	files, err := exec.CommandContext(t.Context(), "dpkg", "-L", "google-cloud-cli-pubsub-emulator").Output()
-	if err != nil {
-		missing(t, "the package google-cloud-cli-pubsub-emulator is not installed")
-	}
-	jar := ""
-	for line := range strings.Lines(string(files)) {
-		if line = strings.TrimSpace(line); strings.HasSuffix(line, ".jar") {
-			jar = line
-		}
-	}
-	if jar == "" {
-		missing(t, "the package google-cloud-cli-pubsub-emulator has no jar")
-	}
-	port := freePort(t)
-	cmd := exec.Command(java, "-Xmx512m", "-jar", jar, "--host=127.0.0.1", fmt.Sprintf("--port=%d", port))
-	output, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stdout = cmd.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	started := make(chan struct{})
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		for lines := bufio.NewScanner(output); lines.Scan(); {
-			if strings.Contains(lines.Text(), "Server started") {
-				close(started)
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended
-		<-read
-		_ = cmd.Wait() // it was killed
-	})
-	select {
-	case <-started:
-	case <-read:
-		t.Fatal("Google's emulator ended before it was ready")
-	case <-time.After(time.Minute):
-		t.Fatal("Google's emulator was not ready within a minute")
-	}
-	return fmt.Sprintf("127.0.0.1:%d", port)
-}
 
 func freePort(t *testing.T) int {
 	t.Helper()
@@ -199,7 +133,7 @@ func start(t *testing.T, upstream string) (*Proxy, *client.Client) {
 // upstreams runs a test before Waybill's engine and before Google's emulator.
 func upstreams(t *testing.T, test func(t *testing.T, addr string)) {
 	t.Run("waybill", func(t *testing.T) { test(t, ours(t)) })
-	t.Run("google", func(t *testing.T) { test(t, google(t)) })
+	t.Run("google", func(t *testing.T) { test(t, googletest.PubSub(t)) })
 }
 
 type receipt struct {

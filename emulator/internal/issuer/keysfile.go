@@ -1,0 +1,102 @@
+package issuer
+
+import (
+	"bytes"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// The file has one PEM block for each pair. The header says which is which, since they must not be mixed up.
+const (
+	pemType      = "PRIVATE KEY"
+	pemUse       = "Waybill-Emulator-Key"
+	useIDTokens  = "id-tokens"
+	useKeyFiles  = "key-files"
+	keysFileMode = 0o600
+)
+
+// keysIn reads the pairs from a file, or makes the file if there is none. Unlike [keys.generate] it does not return
+// before they are ready, so that whatever is wrong with the file shows at the start.
+func keysIn(path string) (*keys, error) {
+	data, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return makeKeysFile(path)
+	case err != nil:
+		return nil, fmt.Errorf("emulator: the file of its keys cannot be read: %w", err)
+	}
+	k := newKeys()
+	pairs := map[string]*keyPair{useIDTokens: &k.signing, useKeyFiles: &k.account}
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		pair := pairs[block.Headers[pemUse]]
+		if pair == nil {
+			return nil, damaged(path, errors.New("it has a key twice, or one of something else"))
+		}
+		delete(pairs, block.Headers[pemUse])
+		parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+		if err != nil {
+			return nil, damaged(path, errors.New("a key cannot be parsed"))
+		}
+		private, ok := parsed.(*rsa.PrivateKey)
+		if !ok || private.N.BitLen() < keyBits {
+			return nil, damaged(path, fmt.Errorf("a key is no RSA key of %d bits", keyBits))
+		}
+		pair.set(private, nil)
+	}
+	if len(pairs) > 0 {
+		return nil, damaged(path, errors.New("a key is missing"))
+	}
+	return k, nil
+}
+
+func damaged(path string, why error) error {
+	return fmt.Errorf("emulator: %s is not a file of this emulator's keys; name another, or delete it to have it made anew: %w", path, why)
+}
+
+func makeKeysFile(path string) (*keys, error) {
+	k := newKeys()
+	k.generate()
+	var file bytes.Buffer
+	for _, pair := range []struct {
+		use string
+		*keyPair
+	}{{useIDTokens, &k.signing}, {useKeyFiles, &k.account}} {
+		if pair.err != nil {
+			return nil, fmt.Errorf("emulator: making a key: %w", pair.err)
+		}
+		der, err := x509.MarshalPKCS8PrivateKey(pair.private)
+		if err == nil {
+			err = pem.Encode(&file, &pem.Block{Type: pemType, Headers: map[string]string{pemUse: pair.use}, Bytes: der})
+		}
+		if err != nil {
+			return nil, fmt.Errorf("emulator: encoding a key: %w", err)
+		}
+	}
+	if err := writeWhole(path, file.Bytes()); err != nil {
+		return nil, fmt.Errorf("emulator: the file of its keys cannot be written; name another: %w", err)
+	}
+	return k, nil
+}
+
+// writeWhole makes the file appear with all of its content or not at all: two emulators may start at once.
+func writeWhole(path string, content []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".emulator-keys-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Chmod(keysFileMode), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

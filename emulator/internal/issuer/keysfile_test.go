@@ -1,0 +1,112 @@
+package issuer
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestAKeysFileOutlivesTheIssuer(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new", "keys.pem")
+	config := Config{URL: "http://127.0.0.1:8085", Project: "shop", Location: "us-central1", Keys: path}
+	first, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(first.Close)
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("the file of private keys has mode %v", info.Mode().Perm())
+	}
+	second, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(second.Close)
+
+	token, err := first.IDToken("login@shop.iam.gserviceaccount.com", "https://mailer.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if claims := second.claimsOf(t, token); claims["aud"] != "https://mailer.test" {
+		t.Errorf("claims %v", claims)
+	}
+	if a, b := keyFileOf(t, first), keyFileOf(t, second); a != b {
+		t.Error("a key file of before is not one of after")
+	}
+	if first.keys.signing.id == first.keys.account.id {
+		t.Error("key files hold the key that signs ID tokens")
+	}
+}
+
+func keyFileOf(t *testing.T, i *Issuer) string {
+	t.Helper()
+	file, err := i.KeyFile("login@shop.iam.gserviceaccount.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(file)
+}
+
+func TestAFileThatIsNoKeysFileIsLeftAlone(t *testing.T) {
+	good := filepath.Join(t.TempDir(), "keys.pem")
+	i, err := New(Config{URL: "http://127.0.0.1:8085", Project: "shop", Location: "us-central1", Keys: good})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(i.Close)
+	whole, err := os.ReadFile(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	half, _, _ := strings.Cut(string(whole), "-----END PRIVATE KEY-----")
+	one, _, _ := strings.Cut(string(whole), "-----END PRIVATE KEY-----\n")
+	one += "-----END PRIVATE KEY-----\n"
+	for name, content := range map[string]string{
+		"something else":        "my shopping list",
+		"half a file":           half,
+		"one key":               one,
+		"one key twice":         one + one,
+		"a key of another kind": strings.Replace(string(whole), useKeyFiles, "tls", 1),
+		"a bad key":             "-----BEGIN PRIVATE KEY-----\nWaybill-Emulator-Key: id-tokens\n\nAAAA\n-----END PRIVATE KEY-----\n",
+	} {
+		path := filepath.Join(t.TempDir(), "keys.pem")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := New(Config{URL: "http://127.0.0.1:8085", Project: "shop", Location: "us-central1", Keys: path})
+		if err == nil || !strings.Contains(err.Error(), "delete it to have it made anew") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if after, err := os.ReadFile(path); err != nil || string(after) != content {
+			t.Errorf("%s: the file was touched: %v", name, err)
+		}
+	}
+	if _, err := New(Config{URL: "http://127.0.0.1:8085", Project: "shop", Location: "us-central1", Keys: t.TempDir()}); err == nil {
+		t.Error("a folder was taken for a file")
+	}
+}
+
+// Nothing waits for keys that are not kept: New must return before they are there.
+func TestWithoutAFileNewDoesNotWaitForItsKeys(t *testing.T) {
+	i, err := New(Config{URL: "http://127.0.0.1:8085", Project: "shop", Location: "us-central1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-i.keys.account.ready:
+		t.Error("the keys are ready at once; are they made before New returns?")
+	default:
+	}
+	i.Close()
+	select {
+	case <-i.keys.account.ready:
+	case <-time.After(time.Minute):
+		t.Error("Close does not wait for the keys")
+	}
+}

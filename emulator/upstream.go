@@ -1,0 +1,31 @@
+package emulator
+
+import (
+	"context"
+	"net/http"
+
+	"waybill.dev/emulator/internal/pubsub/upstream"
+)
+
+// upstreamPath is where Google's emulator pushes to.
+const upstreamPath = "/_emulator/upstream/"
+
+// googles is Google's own Pub/Sub emulator, behind a proxy that signs its pushes.
+type googles struct{ *upstream.Proxy }
+
+func newUpstream(e *Emulator, config Config, client *http.Client) (googles, error) {
+	proxy, err := upstream.New(upstream.Config{
+		Upstream:   config.PubSubUpstream,
+		PushURL:    e.URL() + upstreamPath,
+		Signer:     e.issuer,
+		HTTPClient: client,
+		Logger:     config.Logger,
+	})
+	return googles{proxy}, err
+}
+
+// Reset does nothing: the topics are Google's emulator's.
+func (g googles) Reset() {}
+
+// Close ends what is under way.
+func (g googles) Close(context.Context) error { return g.Proxy.Close() }
