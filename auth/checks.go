@@ -60,7 +60,7 @@ func (p *profile) checks() []check {
 func checkForm(a *attempt) *Error { return a.token.split(a.raw) }
 
 func expectedForm(*Verifier) string {
-	return fmt.Sprintf("3 parts of base64url, at most %d bytes", maxTokenBytes)
+	return fmt.Sprintf("3 parts, at most %d bytes", maxTokenBytes)
 }
 
 func checkHeader(a *attempt) *Error { return a.token.readHeader() }
@@ -139,8 +139,12 @@ func checkSignature(a *attempt) *Error {
 			"if the service is private, set VerifierConfig.PlatformAsserts (with dispatch: platform_asserts for this service in WAYBILL_ENV); "+
 			"if anybody may call it, this token is worth nothing")
 	}
+	signature, err := decodeSegment(a.token.segments[2])
+	if err != nil {
+		return refuse(ErrMalformed, "its signature "+err.Error())
+	}
 	// idtoken slices an ES256 signature at 32 bytes whatever its length, and panics if it is shorter.
-	if a.token.algorithm == es256 && len(a.token.segments[2]) != es256SegmentLength {
+	if a.token.algorithm == es256 && len(signature) != 64 {
 		return refuse(ErrSignature, "it does not have the 64 bytes of an ES256 signature")
 	}
 	if _, err := a.keys.validator.Validate(a.ctx, a.raw, ""); err != nil {
@@ -154,8 +158,6 @@ func checkSignature(a *attempt) *Error {
 	a.key, a.assurance = a.keys.prints[a.keyName()], Verified
 	return nil
 }
-
-const es256SegmentLength = 86 // 64 bytes in base64url
 
 func expectedSignature(v *Verifier) string {
 	if v.config.PlatformAsserts {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -85,6 +86,7 @@ var impersonationURL = regexp.MustCompile(`^https?://[^/]+/v1/projects/-/service
 // https://google.aip.dev/auth/4110
 type credentialsFile struct {
 	Type          google.CredentialsType `json:"type"`
+	Email         string                 `json:"client_email"`
 	Impersonation string                 `json:"service_account_impersonation_url"`
 	Delegates     []string               `json:"delegates"`
 	Source        json.RawMessage        `json:"source_credentials"`
@@ -101,7 +103,12 @@ func newCredentials(document []byte, origin, impersonate string) (*credentials, 
 		return wrong(" is not a JSON document with a type: use a service account's key file as it was downloaded")
 	}
 	c := &credentials{document: document, kind: f.Type, account: impersonate, quota: f.QuotaProject}
-	if impersonate != "" {
+	match := impersonationURL.FindStringSubmatch(f.Impersonation)
+	switch {
+	case impersonate == "":
+	case impersonate == f.Email, match != nil && impersonate == match[1]:
+		c.account = "" // nobody needs to be allowed to impersonate themselves
+	default:
 		return c, nil
 	}
 	switch f.Type {
@@ -118,7 +125,6 @@ func newCredentials(document []byte, origin, impersonate string) (*credentials, 
 	if f.Impersonation == "" && f.Type == google.ExternalAccount {
 		return wrong(federationHelp)
 	}
-	match := impersonationURL.FindStringSubmatch(f.Impersonation)
 	if match == nil {
 		return wrong(" has a service_account_impersonation_url that names no account; it ends in serviceAccounts/ACCOUNT:generateAccessToken")
 	}
@@ -126,23 +132,17 @@ func newCredentials(document []byte, origin, impersonate string) (*credentials, 
 	for _, d := range f.Delegates {
 		c.delegates = append(c.delegates, strings.TrimPrefix(d, "projects/-/serviceAccounts/"))
 	}
-	var err error
-	if f.Type == google.ImpersonatedServiceAccount {
-		c.document = f.Source
-		c.kind, c.quota, err = sourceOf(f.Source)
-	} else {
+	if f.Type == google.ExternalAccount {
+		var err error
 		c.document, err = withoutMember(document, "service_account_impersonation_url")
+		return c, err
 	}
-	if err != nil || c.kind == "" {
+	var source credentialsFile
+	if err := json.Unmarshal(f.Source, &source); err != nil || source.Type == "" {
 		return wrong(" has no source_credentials to impersonate with")
 	}
+	c.document, c.kind, c.quota = f.Source, source.Type, cmp.Or(source.QuotaProject, f.QuotaProject)
 	return c, nil
-}
-
-func sourceOf(document []byte) (kind google.CredentialsType, quota string, err error) {
-	var f credentialsFile
-	err = json.Unmarshal(document, &f)
-	return f.Type, f.QuotaProject, err
 }
 
 func withoutMember(document []byte, name string) ([]byte, error) {

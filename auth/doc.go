@@ -19,7 +19,8 @@
 //   - it has at most 8 KiB, three segments of strict base64url, and two JSON objects that every reader understands in
 //     the same way (no duplicate member, in whatever case);
 //   - its alg is RS256, its typ JWT or missing, its kid known, and it has no crit; jku, jwk and x5u are never followed;
-//   - its signature matches, which google.golang.org/api/idtoken checks;
+//   - its signature matches, which google.golang.org/api/idtoken checks, but only once the token has passed all of the
+//     above: idtoken alone reads leniently and panics on some input;
 //   - its iss is Google's, its aud is exactly one of the audiences, its exp lies ahead, its iat and nbf do not (but for
 //     a minute's skew), and it lives for an hour at most;
 //   - its email is one of the callers and its email_verified is true.
@@ -36,6 +37,16 @@
 // [ErrSignatureRemoved] unless VerifierConfig.PlatformAsserts says that the platform's word counts. On a service that
 // anybody may invoke it must not be set: there, anybody can send that marker. [Identity].Assurance says which it was.
 //
+// # Behind Identity-Aware Proxy
+//
+// [NewIAPVerifier] makes a Verifier of the assertions in the header X-Goog-Iap-Jwt-Assertion, by which IAP says who has
+// signed in: ES256, IAP's own keys and issuer, ten minutes. All else is as above.
+//
+// # Explaining
+//
+// [Explain] shows a token to a Verifier and tells how each of its checks goes, also of those after the first that fails:
+// what was expected, what came, and what to change. It prints as a table and marshals as JSON, without the token.
+//
 // # Keys
 //
 // A [KeySet] fetches the issuer's public keys when they are needed, one request at a time and at most one in 30 s,
@@ -45,10 +56,20 @@
 //
 // # Minting
 //
-// A [Minter] is a [TokenSource] over google.golang.org/api/idtoken, which finds the credentials: a key file, the
-// application default credentials, or the metadata server of Cloud Run, GKE and Compute Engine. It keeps one token per
-// audience and refreshes it five minutes early. Getting a token from memory takes no lock and allocates nothing.
-// Where a token may be sent is not its business: waybill.dev/sync sends it to one origin and never follows a redirect.
+// A [Minter] is a [TokenSource]. It mints wherever a Go service runs:
+//   - Cloud Run, GKE, Compute Engine: the metadata server names the attached account; nothing is configured;
+//   - elsewhere, with workload identity federation: the configuration file that gcloud writes, which must name a service
+//     account to impersonate;
+//   - elsewhere, with a service account's key: the assertion that it signs is exchanged at its token endpoint;
+//   - a developer's own login, which gets no ID tokens for services: MinterConfig.Impersonate names the account to mint
+//     for, and the IAM Credentials API (generateIdToken) mints.
+//
+// Where credentials are not configured they are the application default ones. The audience is the receiver's, as its
+// verifier expects it; for a target behind Identity-Aware Proxy it is IAP's client ID.
+//
+// A Minter keeps one token per audience and refreshes it five minutes early. Getting a token from memory takes no lock
+// and allocates nothing. Where a token may be sent is not its business: waybill.dev/sync sends it to one origin and
+// never follows a redirect.
 //
 // # Errors
 //

@@ -53,23 +53,22 @@ func Explain(ctx context.Context, token string, v *Verifier) Explanation {
 	token = strings.TrimSpace(token) // what was pasted has a line break at its end
 	now := v.config.Now()
 	a, err := v.verify(ctx, token, now)
-	e := Explanation{Accepted: err == nil, Status: Status(err), Assurance: Assurance(0).String()}
+	e := Explanation{Accepted: err == nil, Status: Status(err)}
 	if err != nil {
 		e.Reason = err.Error()
 		a = &attempt{ctx: ctx, verifier: v, now: now, raw: token}
 	}
 
-	view := view(token, now)
-	failed := make(map[string]bool)
+	u := view(token, now)
+	passed := make(map[string]bool, len(v.checks))
 	for _, c := range v.checks {
-		r := CheckResult{Name: c.name, Expected: c.expected(v), Came: c.came(view), Verdict: Passed}
-		if need := slices.IndexFunc(c.needs, func(n string) bool { return failed[n] }); need >= 0 {
+		r := CheckResult{Name: c.name, Expected: c.expected(v), Came: c.came(u), Verdict: Passed}
+		if need := slices.IndexFunc(c.needs, func(n string) bool { return !passed[n] }); need >= 0 {
 			r.Verdict, r.Reason = Unchecked, c.needs[need]+" has to pass first"
-			failed[c.name] = true
 		} else if err := c.run(a); err != nil {
 			r.Verdict, r.Reason = Failed, err.Detail
-			failed[c.name] = true
 		}
+		passed[c.name] = r.Verdict == Passed
 		e.Checks = append(e.Checks, r)
 	}
 	e.Assurance = a.assurance.String()

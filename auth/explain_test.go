@@ -69,6 +69,11 @@ func TestExplain(t *testing.T) {
 			"header unreadable", b64([]byte("null")) + "." + parts[1] + "." + parts[2], false, "none",
 			only(map[string]auth.Verdict{"header": failed, "alg": unchecked, "typ": unchecked, "kid": unchecked, "signature": unchecked}),
 		},
+		{"cut short", good[:len(good)-4], false, "none", only(map[string]auth.Verdict{"signature": failed})},
+		{"payload in other base64", parts[0] + "." + parts[1] + "=." + parts[2], false, "none", only(map[string]auth.Verdict{
+			"payload": failed, "exp": unchecked, "signature": unchecked, "iss": unchecked, "aud": unchecked, "sub": unchecked, "iat": unchecked, "nbf": unchecked,
+			"lifetime": unchecked, "email": unchecked, "email_verified": unchecked, "caller": unchecked,
+		})},
 		{"no exp", key.token(object{"exp": nil}), false, "none", only(map[string]auth.Verdict{"exp": failed, "signature": unchecked})},
 		{"no email", key.token(object{"email": nil}), false, "verified", only(map[string]auth.Verdict{"email": failed, "caller": unchecked})},
 	} {
@@ -208,7 +213,7 @@ func ExampleExplain() {
 	// refused with 401: auth: the token is for another audience: it is for "https://search.example"; this service expects "https://mailer.example": mint the token for that audience, or add the other one to VerifierConfig.Audiences
 	//
 	// CHECK           VERDICT  CAME                                          EXPECTED
-	// form            passed   3 parts, 659 bytes                            3 parts of base64url, at most 8192 bytes
+	// form            passed   3 parts, 659 bytes                            3 parts, at most 8192 bytes
 	// header          passed   alg kid typ                                   a JSON object with alg and kid, without crit
 	// alg             passed   "RS256"                                       RS256
 	// typ             passed   "JWT"                                         JWT, or none

@@ -124,7 +124,7 @@ func TestImpersonation(t *testing.T) {
 		"another account's key": {func(c *cloud) object {
 			var key object
 			_ = json.Unmarshal(c.keyFile(), &key)
-			return key
+			return with(key, "client_email", search)
 		}, login, []string{"assertion"}, nil, ""},
 		"workload identity federation": {func(c *cloud) object {
 			return with(c.federated(), "service_account_impersonation_url", impersonateLogin)
@@ -156,6 +156,22 @@ func TestImpersonation(t *testing.T) {
 			}
 		})
 	}
+	t.Run("the account's own key", func(t *testing.T) { // then there is nobody to impersonate
+		s := newIssuer(t)
+		m := s.minter(t, func(mc *auth.MinterConfig) { mc.Impersonate, mc.IAMEndpoint = login, "http://127.0.0.1:1" })
+		mint(t, m, audience)
+	})
+	t.Run("the account that the file impersonates", func(t *testing.T) {
+		cl := newCloud(t)
+		m := cl.minter(t, func(mc *auth.MinterConfig) {
+			mc.CredentialsJSON = []byte(marshal(object{"type": "impersonated_service_account", "service_account_impersonation_url": impersonateLogin, "source_credentials": cl.user()}))
+			mc.Impersonate, mc.IAMEndpoint = login, cl.URL
+		})
+		mint(t, m, audience)
+		if d := cmp.Diff([]string{"refresh"}, cl.steps); d != "" {
+			t.Error(d)
+		}
+	})
 	t.Run("the metadata server's account", func(t *testing.T) {
 		cl := newCloud(t)
 		t.Setenv("GCE_METADATA_HOST", strings.TrimPrefix(cl.URL, "http://"))

@@ -120,6 +120,18 @@ func TestMintErrors(t *testing.T) {
 		{source, errors.New("oauth2/google: status code 400: SECRET"), ErrMintRefused, "provider"},
 		{source, errors.New("oauth2/google/externalaccount: unable to retrieve AWS region - SECRET"), ErrMintUnavailable, "AWS region"},
 		{source, errors.New("oauth2/google/externalaccount: unable to parse output\nResponse: SECRET"), ErrMintUnavailable, "unable to parse output"},
+		{
+			func(err error) *MintError {
+				return impersonationError(audience, &credentials{account: "login@shop.iam.gserviceaccount.com"}, err)
+			},
+			errors.New("impersonate: status code 403: SECRET"), ErrMintRefused, "the account of this service may not impersonate",
+		},
+		{
+			func(err error) *MintError {
+				return impersonationError(audience, &credentials{kind: google.ServiceAccount}, err)
+			},
+			errors.New("impersonate: status code 403: SECRET"), ErrMintRefused, "--member=serviceAccount:ITS_EMAIL",
+		},
 		{impersonation, errors.New(`impersonate: status code 403: {"error":"SECRET"}`), ErrMintRefused, "gcloud iam service-accounts add-iam-policy-binding login@shop.iam.gserviceaccount.com --member=user:YOUR_EMAIL"},
 		{impersonation, errors.New("impersonate: status code 404: SECRET"), ErrMintRefused, "no service account"},
 		{impersonation, fmt.Errorf("x: %w", errors.New("impersonate: status code 500: SECRET")), ErrMintUnavailable, "500"},

@@ -45,7 +45,8 @@ type MinterConfig struct {
 
 	// Impersonate is the service account to mint for, by email, with whatever credentials there are: a developer's own
 	// login, for which there are no ID tokens otherwise, or another account's. Whoever they belong to needs
-	// roles/iam.serviceAccountTokenCreator on it. Default: none; the credentials say for whom they are.
+	// roles/iam.serviceAccountTokenCreator on it, unless they are that account's own. Default: none; the credentials say
+	// for whom they are.
 	Impersonate string
 
 	// IAMEndpoint is where the IAM Credentials API is that impersonates, without a path; of it generateIdToken is used.

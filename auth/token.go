@@ -22,7 +22,6 @@ const (
 // Every form that two readers could understand differently is refused, before idtoken sees the token.
 type token struct {
 	segments [3]string // header, payload, signature: as they came
-	decoded  [2]string // header, payload
 
 	algorithm, typ, keyID string
 	signatureRemoved      bool
@@ -59,7 +58,7 @@ func parse(raw string) (*token, error) {
 	return t, nil
 }
 
-// split finds the three segments and decodes them.
+// split finds the three segments.
 func (t *token) split(raw string) *Error {
 	if raw == "" {
 		return refuse(ErrNoToken, "the token is empty")
@@ -78,25 +77,16 @@ func (t *token) split(raw string) *Error {
 		return refuse(ErrMalformed, fmt.Sprintf("it has %d parts separated by dots where an ID token has 3", strings.Count(raw, ".")+1))
 	}
 	t.signatureRemoved = t.segments[2] == removedSignature
-	buffer := make([]byte, 0, len(raw))
-	for i, name := range [...]string{"header", "payload", "signature"} {
-		if name == "signature" && t.signatureRemoved {
-			break
-		}
-		b, err := decodeSegment(buffer, t.segments[i])
-		if err != nil {
-			return refuse(ErrMalformed, "its "+name+" is not strict base64url (RFC 7515), on one line and without padding")
-		}
-		if name != "signature" {
-			t.decoded[i] = string(b)
-		}
-	}
 	return nil
 }
 
 func (t *token) readHeader() *Error {
 	t.typ = "JWT" // if it is missing
-	err := members(t.decoded[0], func(name, value string) error {
+	header, err := decodeSegment(t.segments[0])
+	if err != nil {
+		return refuse(ErrMalformed, "its header "+err.Error())
+	}
+	err = members(header, func(name, value string) error {
 		var err error
 		switch name {
 		case "alg":
@@ -122,8 +112,12 @@ func (t *token) readHeader() *Error {
 }
 
 func (t *token) readPayload() *Error {
+	payload, err := decodeSegment(t.segments[1])
+	if err != nil {
+		return refuse(ErrMalformed, "its payload "+err.Error())
+	}
 	c, wrong := &t.claims, ErrMalformed
-	err := members(t.decoded[1], func(name, value string) error {
+	err = members(payload, func(name, value string) error {
 		var err error
 		reason := ErrMalformed
 		switch name {
@@ -178,11 +172,14 @@ func inMember(name string, err error) error {
 	return fmt.Errorf("has a bad %s: it %w", name, err)
 }
 
-// decodeSegment is strict base64url: no padding, no stray bits, and no line breaks, which
-// base64.Encoding.Strict still lets through. It uses buffer if that is large enough.
-func decodeSegment(buffer []byte, s string) ([]byte, error) {
-	if strings.IndexByte(s, '\n') >= 0 || strings.IndexByte(s, '\r') >= 0 {
-		return nil, errors.New("has a line break")
+// decodeSegment is strict base64url: no padding, no stray bits, and no line breaks, which base64.Encoding.Strict still
+// lets through.
+func decodeSegment(s string) (string, error) {
+	if strings.IndexByte(s, '\n') < 0 && strings.IndexByte(s, '\r') < 0 {
+		var buffer [1024]byte // enough for what Google sends, and on the stack
+		if b, err := base64.RawURLEncoding.Strict().AppendDecode(buffer[:0], []byte(s)); err == nil {
+			return string(b), nil
+		}
 	}
-	return base64.RawURLEncoding.Strict().AppendDecode(buffer[:0], []byte(s))
+	return "", errors.New("is not strict base64url (RFC 7515), on one line and without padding")
 }

@@ -3,7 +3,6 @@ package auth
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -172,7 +171,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Identity, error) {
 	now := v.config.Now()
 	var digest tokenDigest
 	if v.cache != nil && len(token) <= maxTokenBytes {
-		digest = sha256.Sum256([]byte(token))
+		digest = digestOf(token)
 		if hit, ok := v.cache.get(digest, now); ok {
 			if current, err := v.config.Keys.lookup(ctx, hit.name); err == nil && current.prints[hit.name] == hit.key {
 				if err := v.mayCall(hit.identity.Email); err != nil {

@@ -119,6 +119,15 @@ func TestExpiryOfCachedToken(t *testing.T) {
 	wantError(t, err, auth.ErrExpired)
 }
 
+// TestExpiryByWallClock: idtoken looks at exp by the clock of the machine, whatever Now says.
+func TestExpiryByWallClock(t *testing.T) {
+	w := newWorld(t, nil)
+	w.clock.advance(-2 * time.Hour)
+	now := time.Now().Unix()
+	_, err := w.Verify(t.Context(), key1().token(object{"iat": now - 7200, "exp": now - 3600}))
+	wantError(t, err, auth.ErrExpired)
+}
+
 func TestRotationPurgesCache(t *testing.T) {
 	w := newWorld(t, nil)
 	old := key1().token(nil)

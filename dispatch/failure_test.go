@@ -498,10 +498,16 @@ func TestServeDrainsWhenItsContextEnds(t *testing.T) {
 func TestAnEmulatorThatGoesAwayAndComesBack(t *testing.T) {
 	c := newContracts()
 	w := newWorld(t, c.app)
-	login := w.open(c.login)
-	if _, err := dispatch.Send(t.Context(), login, c.sendWelcome, welcome{}); err != nil {
+	login, mailer, search := w.open(c.login), w.open(c.mailer), w.open(c.search)
+	mailed, indexed := make(chan string, 10), make(chan int, 10)
+	dispatch.Handle(mailer, c.sendWelcome, func(_ context.Context, m welcome) error { mailed <- m.To; return nil })
+	dispatch.Handle(search, c.indexUser, func(_ context.Context, e signedUp) error { indexed <- e.Step; return nil })
+	w.serve(c.mailer, mailer)
+	w.serve(c.search, search)
+	if _, err := dispatch.Send(t.Context(), login, c.sendWelcome, welcome{To: "before"}); err != nil {
 		t.Fatal(err)
 	}
+	receive(t, mailed, "the task before")
 	if err := w.emulator.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -511,7 +517,7 @@ func TestAnEmulatorThatGoesAwayAndComesBack(t *testing.T) {
 		t.Fatal("a send without an emulator has no error")
 	}
 
-	again, err := emulator.Start(t.Context(), emulator.Config{Listen: w.emulator.Addr(), Logger: w.logger()})
+	again, err := emulator.Start(t.Context(), emulator.Config{Listen: w.emulator.Addr(), Keys: w.keys, Logger: w.logger()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -523,10 +529,16 @@ func TestAnEmulatorThatGoesAwayAndComesBack(t *testing.T) {
 	if _, err := deploy.Create(t.Context(), plan, deploy.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := dispatch.Send(t.Context(), login, c.sendWelcome, welcome{}); err != nil {
-		t.Errorf("a task after its return: %v", err)
+	if _, err := dispatch.Send(t.Context(), login, c.sendWelcome, welcome{To: "after"}); err != nil {
+		t.Fatalf("a task after its return: %v", err)
 	}
-	if _, err := dispatch.Send(t.Context(), login, c.signedUp, signedUp{UserID: "ann"}); err != nil {
-		t.Errorf("an event after its return: %v", err)
+	if _, err := dispatch.Send(t.Context(), login, c.signedUp, signedUp{UserID: "ann", Step: 7}); err != nil {
+		t.Fatalf("an event after its return: %v", err)
+	}
+	if to := receive(t, mailed, "the task after"); to != "after" {
+		t.Errorf("%q arrived", to)
+	}
+	if step := receive(t, indexed, "the event after"); step != 7 {
+		t.Errorf("step %d arrived", step)
 	}
 }

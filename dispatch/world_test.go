@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -38,15 +39,22 @@ type world struct {
 	emulator  *emulator.Emulator
 	env       *dispatch.Environment
 	listeners map[string]net.Listener
+	keys      string // the emulator's keys, for one that comes back
 	log       *logBuffer
 }
 
 // newWorld starts the emulator, reserves an address for each service, and creates what the contracts need.
 func newWorld(t *testing.T, app *dispatch.App) *world {
 	t.Helper()
-	w := &world{t: t, app: app, listeners: map[string]net.Listener{}, log: &logBuffer{}}
+	return newWorldOn(t, app, "")
+}
+
+// newWorldOn is newWorld, with another Pub/Sub emulator behind Waybill's if there is one.
+func newWorldOn(t *testing.T, app *dispatch.App, pubsubUpstream string) *world {
+	t.Helper()
+	w := &world{t: t, app: app, listeners: map[string]net.Listener{}, keys: filepath.Join(t.TempDir(), "keys.pem"), log: &logBuffer{}}
 	var err error
-	w.emulator, err = emulator.Start(t.Context(), emulator.Config{Listen: "127.0.0.1:0", Logger: w.logger()})
+	w.emulator, err = emulator.Start(t.Context(), emulator.Config{Listen: "127.0.0.1:0", PubSubUpstream: pubsubUpstream, Keys: w.keys, Logger: w.logger()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,7 +107,7 @@ func TestCreateMakesExactlyWhatTheContractsNeed(t *testing.T) {
 	}
 	same(t, &pubsubpb.Subscription{
 		Name: subscriptions + "send-welcome--dead", Topic: topics + "send-welcome--dead", AckDeadlineSeconds: 60,
-		MessageRetentionDuration: durationpb.New(31 * 24 * time.Hour), ExpirationPolicy: &pubsubpb.ExpirationPolicy{},
+		MessageRetentionDuration: durationpb.New(7 * 24 * time.Hour), ExpirationPolicy: &pubsubpb.ExpirationPolicy{},
 	}, dead, "state", "push_config")
 
 	queues, err := cloudtasks.NewClient(t.Context(), tasks.EmulatorOptions(emu.Addr())...)
@@ -149,6 +149,9 @@ func TestNothingIsCreatedInACloudUnlessSaid(t *testing.T) {
 		plan, err := deploy.NewPlan(shop(), &e)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if kept := plan.DeadSubscriptions[0].Retention; kept != 31*24*time.Hour {
+			t.Errorf("%s: dead letters are kept for %v", name, kept)
 		}
 		changes, err := deploy.Create(t.Context(), plan, deploy.Options{})
 		if err == nil || !strings.Contains(err.Error(), "set Options.Cloud") || len(changes) > 0 {

@@ -34,7 +34,7 @@ type Topic struct {
 }
 
 // DeadSubscription is the pull subscription that keeps a route's dead letters for 31 days, the longest that Pub/Sub
-// keeps anything. Without it a dead letter would be gone at once: a topic keeps nothing by itself.
+// keeps anything; on an emulator 7. Without it a dead letter would be gone at once: a topic keeps nothing by itself.
 type DeadSubscription struct {
 	Name, Topic string
 	Retention   time.Duration
@@ -42,7 +42,8 @@ type DeadSubscription struct {
 
 const (
 	deadRetention   = 31 * 24 * time.Hour
-	deadAckDeadline = 60 // seconds; time enough to look at one
+	localRetention  = 7 * 24 * time.Hour // Google's Pub/Sub emulator takes no more
+	deadAckDeadline = 60                 // seconds; time enough to look at one
 )
 
 // NewPlan derives the plan. It reports everything that the contracts or the environment lack, at once.
@@ -115,8 +116,12 @@ func (p *Plan) addDead(app *dispatch.App, r dispatch.RouteInfo) (topic string) {
 	dead := names.Dead(p.env.Resource(app, r.Name))
 	topic = names.Topic(p.env.Project, dead)
 	p.Topics = append(p.Topics, Topic{Name: topic, For: "dead letters of " + string(r.Kind) + " " + r.Name})
+	retention := deadRetention
+	if p.env.IsEmulated() {
+		retention = localRetention
+	}
 	p.DeadSubscriptions = append(p.DeadSubscriptions, DeadSubscription{
-		Name: names.Subscription(p.env.Project, dead), Topic: topic, Retention: deadRetention,
+		Name: names.Subscription(p.env.Project, dead), Topic: topic, Retention: retention,
 	})
 	return topic
 }
