@@ -58,6 +58,14 @@ bench: $(BENCHSTAT) ## Run the benchmarks in COUNT (10) rounds and compare their
 	done
 	$(BENCHSTAT) -col /impl $(OUT)
 
+.PHONY: size
+size: ## Size of the least service's binary, beside one that uses Google's three clients bare
+	@mkdir -p .bin
+	@for side in waybill bare; do \
+		$(GO) build -trimpath -ldflags='-s -w' -o .bin/size-$$side ./internal/ci/size/$$side && \
+		printf '%-8s %9d bytes, %d packages\n' $$side $$(wc -c < .bin/size-$$side) $$($(GO) list -deps ./internal/ci/size/$$side | wc -l); \
+	done
+
 .PHONY: demo
 demo: ## Run the demo and stay up
 	$(GO) run ./cmd/demo

@@ -26,9 +26,10 @@ import (
 
 // TestMain lets nothing of this machine decide whether there is a metadata server: that is asked once per process.
 func TestMain(m *testing.M) {
-	if os.Getenv(childVariable) == "" {
-		_ = os.Setenv("GCE_METADATA_HOST", "127.0.0.1:1")
+	if os.Getenv(childVariable) != "" {
+		os.Exit(m.Run()) // looking for a metadata server leaves goroutines behind that are not ours
 	}
+	_ = os.Setenv("GCE_METADATA_HOST", "127.0.0.1:1")
 	goleak.VerifyTestMain(m)
 }
 

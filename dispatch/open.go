@@ -128,7 +128,13 @@ func (d *Dispatcher) connectCalls(calls []*route, own ServiceEnvironment, transp
 	if len(calls) == 0 {
 		return nil
 	}
-	minter, err := auth.NewMinter(auth.MinterConfig{CredentialsFile: own.Credentials, CredentialsJSON: own.CredentialsJSON})
+	config := auth.MinterConfig{CredentialsFile: own.Credentials, CredentialsJSON: own.CredentialsJSON, Logger: d.log}
+	if !d.env.onCloudRun && !d.env.local() {
+		// On a developer's machine the credentials are a person's, who must act as the service to be its caller. Where
+		// they are the service's own already, this changes nothing.
+		config.Impersonate = own.ServiceAccount
+	}
+	minter, err := auth.NewMinter(config)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,9 @@ const (
 	exitUsage  = 2 // the command line itself is wrong, as in package flag
 )
 
+// maxShownArgument is the length, in bytes, up to which an argument is repeated in an error. What is longer may be a token.
+const maxShownArgument = 40
+
 // A command runs until it is done or ctx ends.
 type command struct {
 	name    string
@@ -26,6 +29,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"emulator", "run Cloud Tasks, Pub/Sub and a token issuer on this machine", runEmulator},
+		{"token", "explain why an ID token is accepted or refused", runToken},
 		{"version", "print the version", runVersion},
 		{"help", "print this, or the help of a command", runHelp},
 	}
@@ -74,6 +78,9 @@ func parse(flags *flag.FlagSet, args []string, usage string, stdout, stderr io.W
 	}
 	if err == nil && flags.NArg() > 0 {
 		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
+		if len(flags.Arg(0)) > maxShownArgument {
+			err = errors.New("an argument too many, too long to be a word of a command line; is it a secret?")
+		}
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "waybill %s: %v; run: waybill help %[1]s\n", flags.Name(), err)

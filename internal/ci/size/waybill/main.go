@@ -31,7 +31,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer d.Close() //nolint:contextcheck // Close has a bound of its own, Config.ShutdownGrace
+	defer d.Close()
 	dispatch.Handle(d, task, func(ctx context.Context, n note) error {
 		_, err := dispatch.Send(ctx, d, event, n)
 		return err
