@@ -1,8 +1,8 @@
 package dispatch
 
 import (
-	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"waybill.dev/internal/names"
@@ -135,10 +135,33 @@ func (a *App) declared() []*route {
 	return append([]*route(nil), a.routes...)
 }
 
+// problemList is several errors under one heading.
+type problemList struct {
+	heading string
+	list    []error
+}
+
 // joinProblems makes one error of several, under one heading, or nil of none.
 func joinProblems(heading string, problems []error) error {
 	if len(problems) == 0 {
 		return nil
 	}
-	return fmt.Errorf("dispatch: %s: %w", heading, errors.Join(problems...))
+	return &problemList{"dispatch: " + heading, problems}
 }
+
+// Error puts a single problem on the heading's line, and each of several on a line of its own, indented so that a log
+// shows what belongs together.
+func (p *problemList) Error() string {
+	if len(p.list) == 1 {
+		return p.heading + ": " + p.list[0].Error()
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %d problems:", p.heading, len(p.list))
+	for _, err := range p.list {
+		b.WriteString("\n  - " + strings.ReplaceAll(err.Error(), "\n", "\n    "))
+	}
+	return b.String()
+}
+
+// Unwrap is for errors.Is and errors.As.
+func (p *problemList) Unwrap() []error { return p.list }

@@ -60,6 +60,14 @@ func TestValidateFindsEachMistake(t *testing.T) {
 			"nobody may send", func(a *App) { NewTask[welcome](a.Service("mailer"), "send") },
 			[]string{`task "send": nobody may send it; name the senders with dispatch.From`},
 		},
+		{
+			"a task without a service", func(a *App) { NewTask[welcome](nil, "send", From(a.Service("login"))) },
+			[]string{`task "send": it has no service`},
+		},
+		{
+			"a call without a service", func(a *App) { NewCall[welcome, welcome](nil, "ask", From(a.Service("login"))) },
+			[]string{`call "ask": it has no service`},
+		},
 		{"no service", func(a *App) {
 			NewEvent[welcome](a.Service("login"), "signed-up").To(nil, "index")
 		}, []string{`subscription "index": it has no service`}},

@@ -15,6 +15,7 @@ func NewTask[M any](to *Service, name string, options ...TaskOption) *Task[M] {
 	for _, o := range options {
 		o.applyTask(r)
 	}
+	r.adopt()
 	setCodec[M](r)
 	r.register()
 	return &Task[M]{route: r}
@@ -79,6 +80,7 @@ func NewCall[Q, R any](to *Service, name string, options ...CallOption) *Call[Q,
 	for _, o := range options {
 		o.applyCall(r)
 	}
+	r.adopt()
 	setCodec[Q](r)
 	c := &Call[Q, R]{route: r}
 	if r.app != nil {

@@ -283,7 +283,7 @@ func TestWhatIsNotDeclaredNeverLeaves(t *testing.T) {
 	w := newWorld(t, c.app)
 	login, search := w.open(c.login), w.open(c.search)
 	_, err := dispatch.Request(t.Context(), login, c.find, query{})
-	wantNotDeclared(t, err, `service "login" may not send call "find" to service "search"; if it should, add it to dispatch.From in the declaration of "find"`)
+	wantNotDeclared(t, err, `service "login" may not send call "find" to service "search"; if it should, add "login" to the dispatch.From of call "find"`)
 	_, err = dispatch.Send(t.Context(), search, c.sendWelcome, welcome{})
 	wantNotDeclared(t, err, `service "search" may not send task "send-welcome"`)
 	_, err = dispatch.Send(t.Context(), search, c.signedUp, signedUp{UserID: "ann"})
@@ -373,6 +373,10 @@ func TestOptionsThatARouteCannotHonour(t *testing.T) {
 			_, err := dispatch.Send(t.Context(), login, c.sendWelcome, welcome{}, dispatch.After(-time.Hour))
 			return err
 		}, "in the past"},
+		{"a delay beyond Cloud Tasks'", func() error {
+			_, err := dispatch.Send(t.Context(), login, c.sendWelcome, welcome{}, dispatch.After(31*24*time.Hour))
+			return err
+		}, "30 days at most"},
 		{"an empty key", func() error {
 			_, err := dispatch.Send(t.Context(), login, c.sendWelcome, welcome{}, dispatch.Key(""))
 			return err

@@ -127,6 +127,7 @@ func (d *Dispatcher) mount(r *route, build func(*receiver) (http.Handler, error)
 func (d *Dispatcher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	at := d.receivers[r.URL.Path]
 	if at == nil {
+		d.log.WarnContext(r.Context(), "request refused: no route at this path", slog.String("path", r.URL.Path))
 		http.Error(w, fmt.Sprintf("service %q has no route at this path; compare the sender's contracts and URL with the receiver's", d.service.name), http.StatusNotFound)
 		return
 	}
@@ -170,10 +171,10 @@ func (d *Dispatcher) Shutdown(ctx context.Context) error {
 func (d *Dispatcher) shutdown(ctx context.Context) error {
 	var problems []error
 	if err := d.inbound.close(ctx); err != nil {
-		problems = append(problems, fmt.Errorf("waiting for the handlers that run: %w", err))
+		problems = append(problems, fmt.Errorf("%d handlers still run, and their messages will be delivered again; a longer Config.ShutdownGrace gives them time: %w", d.inbound.count(), err))
 	}
 	if err := d.outbound.close(ctx); err != nil {
-		problems = append(problems, fmt.Errorf("waiting for sends under way: %w", err))
+		problems = append(problems, fmt.Errorf("%d sends are still under way, and may or may not be accepted: %w", d.outbound.count(), err))
 	}
 	problems = append(problems, d.disconnect(ctx)...)
 	return joinProblems("shutting down "+d.service.String(), problems)
@@ -209,6 +210,9 @@ func (d *Dispatcher) disconnect(ctx context.Context) []error {
 
 // permit checks what every send needs: an open Dispatcher, a live context, a declaration.
 func (d *Dispatcher) permit(ctx context.Context, r *route) error {
+	if d == nil {
+		return fmt.Errorf("dispatch: %s: there is no Dispatcher to send it; pass the one that Open returned", r)
+	}
 	if r == nil {
 		return errors.New("dispatch: there is no route; pass one that the contracts declare")
 	}
@@ -216,15 +220,15 @@ func (d *Dispatcher) permit(ctx context.Context, r *route) error {
 		return fmt.Errorf("dispatch: %s: the context is already done, nothing was sent: %w", r, err)
 	}
 	if r.app != d.service.app {
-		return fmt.Errorf("dispatch: %s belongs to another app than %s; use the contracts of app %q: %w", r, d.service, d.service.app.name, ErrNotDeclared)
+		return fmt.Errorf("dispatch: %w: %s belongs to another app than %s; use the contracts of app %q", ErrNotDeclared, r, d.service, d.service.app.name)
 	}
 	if r.mayBeSentBy(d.service) {
 		return nil
 	}
 	if r.kind == KindEvent {
-		return fmt.Errorf("dispatch: service %q may not send %s, which is service %q's; declare an event of its own with dispatch.NewEvent: %w",
-			d.service.name, r, r.to.name, ErrNotDeclared)
+		return fmt.Errorf("dispatch: %w: service %q may not send %s, which is service %q's; declare an event of its own with dispatch.NewEvent",
+			ErrNotDeclared, d.service.name, r, r.to.name)
 	}
-	return fmt.Errorf("dispatch: service %q may not send %s to service %q; if it should, add it to dispatch.From in the declaration of %q: %w",
-		d.service.name, r, r.to.name, r.name, ErrNotDeclared)
+	return fmt.Errorf("dispatch: %w: service %q may not send %s to service %q; if it should, add %[2]q to the dispatch.From of %[3]s",
+		ErrNotDeclared, d.service.name, r, r.to.name)
 }

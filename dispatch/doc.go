@@ -20,6 +20,11 @@
 // dead-letter topic when the handler returns [Permanent], when it cannot be decoded, and when its last attempt fails; only
 // when the topic has accepted it is it acknowledged. Nothing else ends a message, but for Cloud Tasks' own retention of 31 days.
 //
+// Both transports count every delivery as an attempt, also one that finds nobody. A task nevertheless waits until a handler
+// has run: if that was the last attempt or later, and it fails, the task is a dead letter. A message of an event Pub/Sub moves to the
+// same dead-letter topic by itself five deliveries after [Retry].MaxAttempts, even if no handler ever saw it: with the
+// defaults, after an outage of about an hour.
+//
 // Handlers must bear duplicates; a message has the same [Message].ID each time. A task with a [Key] is accepted once.
 // An event with [OrderBy] is delivered in the order of sending within its key.
 //

@@ -83,6 +83,9 @@ func (e *Environment) PubSubEndpoint() string { return firstOf(e.PubSubEmulator,
 // IsEmulated reports whether both Cloud Tasks and Pub/Sub are emulators, so that nothing in a cloud can change.
 func (e *Environment) IsEmulated() bool { return e.TasksEndpoint() != "" && e.PubSubEndpoint() != "" }
 
+// IsHalfEmulated reports whether one of Cloud Tasks and Pub/Sub is an emulator and the other is not.
+func (e *Environment) IsHalfEmulated() bool { return e.local() && !e.IsEmulated() }
+
 // local reports whether an emulator stands in for at least one of the two.
 func (e *Environment) local() bool { return e.TasksEndpoint() != "" || e.PubSubEndpoint() != "" }
 

@@ -175,11 +175,11 @@ func TestRequirementsAreTheServicesOwn(t *testing.T) {
 		},
 		{
 			"a local caller without credentials", login, &Environment{Project: "p", Location: "l", Emulator: "127.0.0.1:8085"},
-			[]string{"curl -s http://127.0.0.1:8085/_emulator/keys/login@p.iam.gserviceaccount.com > login.json"},
+			[]string{"curl -fsS -o login.json http://127.0.0.1:8085/_emulator/keys/login@p.iam.gserviceaccount.com"},
 		},
 		{"a local caller with another's credentials", login, &Environment{Project: "p", Location: "l", Emulator: "127.0.0.1:8085", Services: map[string]ServiceEnvironment{
 			"login": {CredentialsJSON: []byte(`{"client_email": "search@p.iam.gserviceaccount.com"}`)},
-		}}, []string{`search@p.iam.gserviceaccount.com, but service "login" is login@p`}},
+		}}, []string{`search@p.iam.gserviceaccount.com, but in project "p" service "login" is login@p`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv(envCredentials, "")

@@ -122,7 +122,7 @@ func ExampleSend_notDeclared() {
 	fmt.Println(err)
 	// Output:
 	// true
-	// dispatch: service "search" may not send task "send-welcome" to service "mailer"; if it should, add it to dispatch.From in the declaration of "send-welcome": not declared
+	// dispatch: not declared: service "search" may not send task "send-welcome" to service "mailer"; if it should, add "search" to the dispatch.From of task "send-welcome"
 }
 
 // A task is delivered later, and once for each key.

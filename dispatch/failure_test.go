@@ -360,6 +360,20 @@ func TestTooLargeNeverLeaves(t *testing.T) {
 	}
 }
 
+func TestWithoutADispatcherThereIsAnError(t *testing.T) {
+	c := newContracts()
+	var none *dispatch.Dispatcher
+	if _, err := dispatch.Send(t.Context(), none, c.sendWelcome, welcome{}); err == nil || !strings.Contains(err.Error(), "no Dispatcher") {
+		t.Errorf("Send through a nil Dispatcher: %v", err)
+	}
+	if _, err := dispatch.Send(t.Context(), nil, c.sendWelcome, welcome{}); err == nil || !strings.Contains(err.Error(), "no Dispatcher") {
+		t.Errorf("Send through nothing: %v", err)
+	}
+	if _, err := dispatch.Request(t.Context(), none, c.getProfile, query{}); err == nil || !strings.Contains(err.Error(), "no Dispatcher") {
+		t.Errorf("Request through a nil Dispatcher: %v", err)
+	}
+}
+
 func TestNothingIsSentAfterCloseOrWithADoneContext(t *testing.T) {
 	c := newContracts()
 	w := newWorld(t, c.app)

@@ -35,6 +35,13 @@ func (g *gate) leave() {
 	}
 }
 
+// count is how many are inside.
+func (g *gate) count() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.inside
+}
+
 // close lets nothing more in and waits for what is inside, or for ctx. It may be called twice.
 func (g *gate) close(ctx context.Context) error {
 	g.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -84,6 +85,7 @@ func Open(ctx context.Context, s *Service, options ...OpenOption) (*Dispatcher, 
 		d.disconnect(ctx)
 		return nil, fmt.Errorf("dispatch: opening %s in %s: %w", s, env, err)
 	}
+	d.lookForEmulators(ctx)
 	d.log.InfoContext(ctx, "opened", slog.String("environment", env.String()), slog.String("project", env.Project))
 	return d, nil
 }
@@ -129,6 +131,10 @@ func (d *Dispatcher) connectCalls(calls []*route, own ServiceEnvironment, transp
 		return nil
 	}
 	config := auth.MinterConfig{CredentialsFile: own.Credentials, CredentialsJSON: own.CredentialsJSON, Logger: d.log}
+	if d.env.local() && len(own.CredentialsJSON) == 0 {
+		// Named here, the file is checked now and not at the first call.
+		config.CredentialsFile = firstOf(own.Credentials, os.Getenv(envCredentials))
+	}
 	if !d.env.onCloudRun && !d.env.local() {
 		// On a developer's machine the credentials are a person's, who must act as the service to be its caller. Where
 		// they are the service's own already, this changes nothing.
@@ -195,6 +201,24 @@ func (d *Dispatcher) prepareReceivers(routes []*route, own ServiceEnvironment) e
 		d.receivers[r.path] = &receiver{route: r, verifier: v}
 	}
 	return nil
+}
+
+// lookForEmulators says at once if nothing listens where an emulator should, since that is the first thing to look at when
+// messages go nowhere. It is no error: the emulator may start later.
+func (d *Dispatcher) lookForEmulators(ctx context.Context) {
+	seen := map[string]bool{"": true}
+	for _, host := range []string{d.env.TasksEndpoint(), d.env.PubSubEndpoint()} {
+		if seen[host] {
+			continue
+		}
+		seen[host] = true
+		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", host)
+		if err != nil {
+			d.log.WarnContext(ctx, "nothing answers where the emulator should be; start it with: waybill emulator", slog.String("address", host), slog.Any("error", err))
+			continue
+		}
+		_ = conn.Close() // it was only to see
+	}
 }
 
 // onCloudRun reports whether this process runs on Cloud Run, where listening on every interface is expected.

@@ -89,7 +89,7 @@ func (r *route) requestDeadline(options []RequestOption) (time.Duration, error) 
 		option.applyRequest(&o)
 	}
 	if o.deadline <= 0 || o.deadline > declared {
-		return 0, fmt.Errorf("dispatch: %s: Deadline(%v) is not between 0 and the declared %v; declare a longer one: %w", r, o.deadline, declared, ErrOption)
+		return 0, fmt.Errorf("dispatch: %w: %s: Deadline(%v) is not between 0 and the declared %v; declare a longer one", ErrOption, r, o.deadline, declared)
 	}
 	return o.deadline, nil
 }

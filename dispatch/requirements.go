@@ -130,8 +130,8 @@ func requireLocalCredentials(s *Service, e *Environment, own ServiceEnvironment)
 		if path == "" {
 			issuer := firstOf(e.Emulator, e.TasksEmulator, e.PubSubEmulator)
 			return []error{fmt.Errorf("service %q makes calls but has no credentials here; fetch its key with\n"+
-				"  curl -s http://%s/_emulator/keys/%s > %s.json\nand set %s=%s.json",
-				s.name, issuer, own.ServiceAccount, s.name, envCredentials, s.name)}
+				"  curl -fsS -o %s.json http://%s/_emulator/keys/%s\nand set %s=%s.json",
+				s.name, s.name, issuer, own.ServiceAccount, envCredentials, s.name)}
 		}
 		var err error
 		if data, err = os.ReadFile(path); err != nil {
@@ -146,8 +146,8 @@ func requireLocalCredentials(s *Service, e *Environment, own ServiceEnvironment)
 		return []error{fmt.Errorf("the credentials of service %q are no JSON; fetch its key file again", s.name)}
 	}
 	if file.ClientEmail != "" && file.ClientEmail != own.ServiceAccount {
-		return []error{fmt.Errorf("the credentials are those of %s, but service %q is %s; use its own key file, or say so with \"service_account\"",
-			file.ClientEmail, s.name, own.ServiceAccount)}
+		return []error{fmt.Errorf("the credentials are those of %s, but in project %q service %q is %s; use its own key file, set the project that is meant (%s), or say so with \"service_account\"",
+			file.ClientEmail, e.Project, s.name, own.ServiceAccount, envProject)}
 	}
 	return nil
 }

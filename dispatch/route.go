@@ -73,6 +73,13 @@ func newRoute(kind Kind, to *Service, name string) *route {
 	return r
 }
 
+// adopt gives a route without a service the app of whoever may send it, so that the app's Validate reports it.
+func (r *route) adopt() {
+	if r.app == nil && len(r.from) > 0 && r.from[0] != nil {
+		r.app = r.from[0].app
+	}
+}
+
 // register adds a finished route to its app.
 func (r *route) register() {
 	if r.app == nil {

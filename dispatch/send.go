@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"waybill.dev/pubsub"
 	"waybill.dev/tasks"
 )
@@ -54,6 +57,18 @@ type Receipt struct {
 	ScheduledFor time.Time // of a task with After or At: its time; zero otherwise
 }
 
+// String is for logs: what was accepted, and under which name.
+func (r Receipt) String() string {
+	text := fmt.Sprintf("message %s by %s as %s", r.ID, r.Via, r.Name)
+	if r.Duplicate {
+		text += ", a duplicate that was dropped"
+	}
+	if !r.ScheduledFor.IsZero() {
+		text += ", for " + r.ScheduledFor.Format(time.RFC3339)
+	}
+	return text
+}
+
 // outgoing is a message that is ready to leave.
 type outgoing struct {
 	route       *route
@@ -73,6 +88,9 @@ type outgoing struct {
 // [ErrNotDeclared], [ErrOption], [ErrTooLarge] and [ErrClosed] mean that nothing has left.
 func Send[M any](ctx context.Context, s Sender, to Route[M], message M, options ...SendOption) (Receipt, error) {
 	r, orderingKey := to.outbound(message)
+	if s == nil {
+		return Receipt{}, fmt.Errorf("dispatch: %s: there is no Dispatcher to send it; pass the one that Open returned", r)
+	}
 	d := s.dispatcher()
 	if err := d.permit(ctx, r); err != nil {
 		return Receipt{}, err
@@ -105,7 +123,7 @@ func (d *Dispatcher) prepare(ctx context.Context, r *route, options []SendOption
 	}
 	if o.key != nil {
 		if *o.key == "" {
-			return nil, fmt.Errorf("dispatch: %s: an empty Key would make every message the same one; leave it out or give one: %w", r, ErrOption)
+			return nil, fmt.Errorf("dispatch: %w: %s: an empty Key would make every message the same one; leave it out or give one", ErrOption, r)
 		}
 		out.id = keyedID(r.app.name, r.name, *o.key)
 	} else if out.id, err = newID(); err != nil {
@@ -120,18 +138,27 @@ func (o *sendOptions) schedule(r *route, now time.Time) (time.Time, error) {
 	if o.after == nil && o.at == nil {
 		return time.Time{}, nil
 	}
+	var at time.Time
 	switch {
 	case r.kind != KindTask:
-		return time.Time{}, fmt.Errorf("dispatch: %s cannot be delayed, since Pub/Sub delivers at once; send a task for later: %w", r, ErrOption)
+		return at, fmt.Errorf("dispatch: %w: %s cannot be delayed, since Pub/Sub delivers at once; send a task for later", ErrOption, r)
 	case o.after != nil && o.at != nil:
-		return time.Time{}, fmt.Errorf("dispatch: %s has both After and At; give one of them: %w", r, ErrOption)
+		return at, fmt.Errorf("dispatch: %w: %s has both After and At; give one of them", ErrOption, r)
 	case o.at != nil:
-		return *o.at, nil
+		at = *o.at
 	case *o.after < 0:
-		return time.Time{}, fmt.Errorf("dispatch: %s: After(%v) is in the past; leave it out for now: %w", r, *o.after, ErrOption)
+		return at, fmt.Errorf("dispatch: %w: %s: After(%v) is in the past; leave it out for now", ErrOption, r, *o.after)
+	default:
+		at = now.Add(*o.after)
 	}
-	return now.Add(*o.after), nil
+	if ahead := at.Sub(now); ahead > maxDelay {
+		return time.Time{}, fmt.Errorf("dispatch: %w: %s is for %v ahead, and Cloud Tasks keeps it for 30 days at most; send it later", ErrOption, r, ahead.Round(time.Hour))
+	}
+	return at, nil
 }
+
+// maxDelay is how far ahead a task may be scheduled.
+const maxDelay = 30 * 24 * time.Hour
 
 func (d *Dispatcher) dispatcher() *Dispatcher { return d }
 
@@ -183,6 +210,8 @@ func translate(err error) error {
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case errors.Is(err, tasks.ErrClosed), errors.Is(err, pubsub.ErrClosed):
 		return fmt.Errorf("%w: %w", ErrClosed, err)
+	case status.Code(err) == codes.NotFound:
+		return fmt.Errorf("what the contracts need is not there; run what calls dispatch/deploy's Create: %w", err)
 	}
 	return err
 }

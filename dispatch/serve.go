@@ -69,8 +69,11 @@ func (d *Dispatcher) Serve(ctx context.Context, l net.Listener) error {
 	d.log.InfoContext(ctx, "draining", slog.Duration("grace", d.grace))
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.grace)
 	defer cancel()
-	if err := errors.Join(d.Shutdown(grace), server.Shutdown(grace)); err != nil {
-		problem = errors.Join(problem, err, server.Close())
+	if err := d.Shutdown(grace); err != nil {
+		problem = errors.Join(problem, err)
+	}
+	if err := server.Shutdown(grace); err != nil { // a handler outstayed the grace, as the line above says already
+		problem = errors.Join(problem, server.Close())
 	}
 	for err := range served { // waits for the server's goroutine
 		problem = errors.Join(problem, err)

@@ -34,12 +34,27 @@ type Change struct {
 	Created bool // false: it was there already, and was left as it is
 }
 
+// String is for a terminal.
+func (c Change) String() string {
+	if c.Created {
+		return "created  " + c.Kind + " " + c.Name
+	}
+	return "exists   " + c.Kind + " " + c.Name
+}
+
 // unlimited is how Cloud Tasks writes that attempts have no bound.
 const unlimited = -1
 
-// Create makes what the plan has and the project lacks, topics before what hangs on them. It stops at the first error
-// and returns the changes up to there; calling it again goes on.
+// Create makes what the plan has and the project lacks, topics before what hangs on them. What exists is left as it is. It stops
+// at the first error and returns the changes up to there; calling it again goes on.
+//
+// A push subscription that exists but would push elsewhere, or as somebody else, is an error: every one of its messages
+// would go astray. An environment in which only one of the two services is an emulator is one too.
 func Create(ctx context.Context, p *Plan, o Options) ([]Change, error) {
+	if p.env.IsHalfEmulated() {
+		return nil, errors.New("deploy: only one of Cloud Tasks and Pub/Sub is an emulator here, and the rest would be made in Google Cloud; nothing was created: " +
+			"set both CLOUD_TASKS_EMULATOR_HOST and PUBSUB_EMULATOR_HOST, or neither")
+	}
 	if !p.env.IsEmulated() && !o.Cloud {
 		return nil, errors.New("deploy: this environment is not an emulator; nothing was created: set Options.Cloud to create in Google Cloud")
 	}
@@ -92,7 +107,53 @@ func (c *creator) pubsub(ctx context.Context, p *Plan, o Options) (err error) {
 			return err
 		}
 	}
+	return c.compare(ctx, p, options)
+}
+
+// compare looks for push subscriptions that were there already and that the plan would have made otherwise.
+func (c *creator) compare(ctx context.Context, p *Plan, options []option.ClientOption) (err error) {
+	existing := map[string]bool{}
+	for _, change := range c.changes {
+		existing[change.Name] = !change.Created && change.Kind == "push subscription"
+	}
+	client, err := gpubsub.NewClient(ctx, p.env.Project, options...)
+	if err != nil {
+		return fmt.Errorf("deploy: %w", err)
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	var problems []error
+	for _, s := range p.PushSubscriptions {
+		if !existing[s.Name] {
+			continue
+		}
+		found, err := client.SubscriptionAdminClient.GetSubscription(ctx, &pubsubpb.GetSubscriptionRequest{Subscription: s.Name})
+		if err != nil {
+			return fmt.Errorf("deploy: looking at %s, which exists: %w", s.Name, err)
+		}
+		if difference := astray(s, found); difference != "" {
+			problems = append(problems, fmt.Errorf("push subscription %s exists, but %s; delete it, or reset the emulator, and create it again", s.Name, difference))
+		}
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("deploy: %w", errors.Join(problems...))
+	}
 	return nil
+}
+
+// astray says in what a subscription differs from the plan so that its messages would not be received, or is empty.
+func astray(want pubsub.PushSubscription, got *pubsubpb.Subscription) string {
+	token := got.GetPushConfig().GetOidcToken()
+	for _, f := range []struct{ what, got, want string }{
+		{"its topic is", got.GetTopic(), want.Topic},
+		{"it pushes to", got.GetPushConfig().GetPushEndpoint(), want.Endpoint},
+		{"its tokens are for", token.GetAudience(), want.Audience},
+		{"it pushes as", token.GetServiceAccountEmail(), want.ServiceAccount},
+	} {
+		if f.got != f.want {
+			return fmt.Sprintf("%s %q and the plan says %q", f.what, f.got, f.want)
+		}
+	}
+	return ""
 }
 
 // deadSubscriptions are pulled, not pushed: a person or a command looks at them when it is time.

@@ -139,10 +139,10 @@ func TestNothingIsCreatedInACloudUnlessSaid(t *testing.T) {
 	env := &dispatch.Environment{Project: "p", Location: "l", Services: map[string]dispatch.ServiceEnvironment{
 		"mailer": {URL: "https://mailer.example.com"}, "search": {URL: "https://search.example.com"},
 	}}
-	for name, emulated := range map[string]func(*dispatch.Environment){
-		"no emulator":    func(*dispatch.Environment) {},
-		"only Pub/Sub's": func(e *dispatch.Environment) { e.PubSubEmulator = "127.0.0.1:1" },
-		"only Tasks'":    func(e *dispatch.Environment) { e.TasksEmulator = "127.0.0.1:1" },
+	for mend, emulated := range map[string]func(*dispatch.Environment){
+		"set Options.Cloud":             func(*dispatch.Environment) {},
+		"set both CLOUD_TASKS_EMULATOR": func(e *dispatch.Environment) { e.PubSubEmulator = "127.0.0.1:1" },
+		"or neither":                    func(e *dispatch.Environment) { e.TasksEmulator = "127.0.0.1:1" },
 	} {
 		e := *env
 		emulated(&e)
@@ -151,12 +151,49 @@ func TestNothingIsCreatedInACloudUnlessSaid(t *testing.T) {
 			t.Fatal(err)
 		}
 		if kept := plan.DeadSubscriptions[0].Retention; kept != 31*24*time.Hour {
-			t.Errorf("%s: dead letters are kept for %v", name, kept)
+			t.Errorf("dead letters are kept for %v", kept)
 		}
-		changes, err := deploy.Create(t.Context(), plan, deploy.Options{})
-		if err == nil || !strings.Contains(err.Error(), "set Options.Cloud") || len(changes) > 0 {
-			t.Errorf("%s: %v, %v", name, changes, err)
+		changes, err := deploy.Create(t.Context(), plan, deploy.Options{Cloud: e.IsHalfEmulated()})
+		if err == nil || !strings.Contains(err.Error(), mend) || len(changes) > 0 {
+			t.Errorf("%v, %v; want an error with %q", changes, err, mend)
 		}
+	}
+}
+
+func TestASubscriptionThatPushesElsewhereIsFound(t *testing.T) {
+	emu, err := emulator.Start(t.Context(), emulator.Config{Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer emu.Close()
+	create := func(env dispatch.Environment) error {
+		t.Helper()
+		env.Project, env.Location, env.Emulator = "p", "l", emu.Addr()
+		plan, err := deploy.NewPlan(shop(), &env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = deploy.Create(t.Context(), plan, deploy.Options{})
+		return err
+	}
+	if err := create(dispatch.Environment{}); err != nil {
+		t.Fatal(err)
+	}
+	for mend, env := range map[string]dispatch.Environment{
+		`it pushes to "http://127.0.0.1:8103/_waybill/events/index-user" and the plan says "http://127.0.0.1:9000`: {
+			Services: map[string]dispatch.ServiceEnvironment{"search": {URL: "http://127.0.0.1:9000"}},
+		},
+		`its tokens are for "http://127.0.0.1:8103" and the plan says "custom"`: {
+			Services: map[string]dispatch.ServiceEnvironment{"search": {Audience: "custom"}},
+		},
+		`it pushes as "shop-push@p.iam.gserviceaccount.com" and the plan says "other@`: {PushAccount: "other@p.iam.gserviceaccount.com"},
+	} {
+		if err := create(env); err == nil || !strings.Contains(err.Error(), mend) || !strings.Contains(err.Error(), "delete it, or reset") {
+			t.Errorf("error %v, want one with %q", err, mend)
+		}
+	}
+	if err := create(dispatch.Environment{}); err != nil {
+		t.Errorf("the same again: %v", err)
 	}
 }
 

@@ -9,7 +9,8 @@
 //
 // # What it promises
 //
-// Create is idempotent: what exists already is left as it is and reported as such. It deletes and changes nothing.
+// Create is idempotent: what exists already is left as it is and reported as such. It deletes and changes nothing, but
+// it says if a push subscription that exists would send its messages astray.
 // Against anything but emulators it does nothing unless Options.Cloud says so.
 //
 // # Permissions
