@@ -1,49 +1,46 @@
 package main
 
 import (
-	"fmt"
 	"os/exec"
-	"strings"
 
 	"waybill.dev/cmd/demo/contracts"
 )
 
 // byHand is what to type to try the shop while it stays up.
 func (s *shop) byHand() []string {
-	profiles, search := s.url(contracts.Profiles, ""), s.url(contracts.Search, "")
-	token := func(audience string) string {
-		return fmt.Sprintf(`TOKEN=$(curl -s -H 'Metadata-Flavor: Google' "%s/computeMetadata/v1/instance/service-accounts/%s/identity?audience=%s")`,
-			s.emulator.URL(), account("login"), audience)
-	}
 	lines := []string{
 		"Everything stays up. Ctrl-C ends it. In another shell:",
 		"",
 		s.environ(),
+		"PROFILES=" + s.url(contracts.Profiles, "") + " SEARCH=" + s.url(contracts.Search, ""),
+		"IDENTITY=$EMULATOR/computeMetadata/v1/instance/service-accounts/" + account("login") + "/identity",
 		"",
 		"# login asks user-profiles, which answers",
-		token(profiles),
-		fmt.Sprintf(`curl -s -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"user_id":"ann"}' %s/_waybill/calls/get-profile`, profiles),
+		`TOKEN=$(curl -s -H 'Metadata-Flavor: Google' "$IDENTITY?audience=$PROFILES")`,
+		`curl -s -w '\n' -H "Authorization: Bearer $TOKEN" -d '{"user_id":"ann"}' \`,
+		`  -H 'Content-Type: application/json' $PROFILES/_waybill/calls/get-profile`,
 		"",
 		"# login asks search, which refuses",
-		token(search),
-		fmt.Sprintf(`curl -s -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"name":"ann"}' %s/_waybill/calls/find-users`, search),
+		`TOKEN=$(curl -s -H 'Metadata-Flavor: Google' "$IDENTITY?audience=$SEARCH")`,
+		`curl -s -w '\n' -H "Authorization: Bearer $TOKEN" -d '{"name":"ann"}' \`,
+		`  -H 'Content-Type: application/json' $SEARCH/_waybill/calls/find-users`,
 		"",
-		"# an event, published around the library: watch it arrive above",
-		fmt.Sprintf(`curl -s -H 'Content-Type: application/json' -d '{"messages":[{"data":"%s","orderingKey":"bob"}]}' %s/v1/projects/%s/topics/shop--user-signed-up:publish`,
-			"eyJ1c2VyX2lkIjoiYm9iIiwic3RlcCI6ImFza2VkIn0=", s.emulator.URL(), project),
+		"# an event, published around the library: watch it arrive here",
+		`DATA=$(printf '{"user_id":"bob","step":"asked"}' | base64)`,
+		`curl -s -w '\n' -d '{"messages":[{"data":"'$DATA'","orderingKey":"bob"}]}' \`,
+		`  -H 'Content-Type: application/json' $EMULATOR/v1/projects/` + project + `/topics/shop--user-signed-up:publish`,
 	}
 	if _, err := exec.LookPath("gcloud"); err == nil {
-		prefix := strings.Join([]string{
-			"CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true",
-			"CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB=" + s.emulator.URL() + "/",
-			"CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDTASKS=" + s.emulator.URL() + "/",
-		}, " ")
 		lines = append(lines,
 			"",
-			"# the same with gcloud",
-			"export "+prefix,
-			"gcloud --project="+project+` pubsub topics publish shop--user-signed-up --message='{"user_id":"bob","step":"asked"}' --attribute=content-type=application/json --ordering-key=bob`,
-			"gcloud --project="+project+" tasks queues list --location=us-central1",
+			"# the same with gcloud, and what is among the dead letters",
+			"export CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true CLOUDSDK_CORE_PROJECT="+project,
+			"export CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB=$EMULATOR/",
+			"export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDTASKS=$EMULATOR/",
+			`gcloud pubsub topics publish shop--user-signed-up --ordering-key=bob \`,
+			`  --message='{"user_id":"bob","step":"asked"}'`,
+			"gcloud tasks queues list --location=us-central1",
+			"gcloud pubsub subscriptions pull shop--send-welcome--dead",
 		)
 	}
 	return lines

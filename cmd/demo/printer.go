@@ -12,7 +12,7 @@ import (
 
 // printer shows the story: as text for people, or as JSON lines.
 type printer interface {
-	opening(lines []string)
+	opening([]running)
 	step(n int, title string)
 	event(event)
 	waiting(what string) // empty: no longer
@@ -39,7 +39,12 @@ func (p *jsonPrinter) write(kind string, v any) {
 	_ = p.e.Encode(map[string]any{"type": kind, kind: v}) // a closed pipe is no reason to stop
 }
 
-func (p *jsonPrinter) opening(lines []string) { p.write("opening", lines) }
+func (p *jsonPrinter) opening(all []running) {
+	for _, r := range all {
+		p.write("running", r)
+	}
+}
+
 func (p *jsonPrinter) step(n int, title string) {
 	p.write("step", map[string]any{"n": n, "title": title})
 }
@@ -95,11 +100,15 @@ func (p *textPrinter) line(format string, args ...any) {
 	fmt.Fprintf(p.w, format+"\n", args...)
 }
 
-func (p *textPrinter) opening(lines []string) {
+func (p *textPrinter) opening(all []running) {
 	p.line("%s  login may reach user-profiles, but not search", p.paint(bold, "Waybill"))
 	p.line("")
-	for _, l := range lines {
-		p.line("  %s", p.paint(dim, l))
+	for _, r := range all {
+		about := r.About
+		if r.Account != "" {
+			about = "as " + r.Account
+		}
+		p.line("  %s", p.paint(dim, fmt.Sprintf("%-13s  %s  %s", r.Name, r.URL, about)))
 	}
 }
 
@@ -122,7 +131,7 @@ func look(what string) (sign, colour string) {
 	case "failed":
 		return "!", yellow
 	case "dead":
-		return "✝", red
+		return "†", red
 	default:
 		return "✗", red
 	}

@@ -75,7 +75,9 @@ func openShop(ctx context.Context, stage *stage, listen string) (_ *shop, err er
 	}
 	s.created = len(changes)
 	for _, service := range []*dispatch.Service{contracts.Login, contracts.Profiles, contracts.Search, contracts.Mailer, contracts.Audit} {
-		d, err := dispatch.Open(ctx, service, dispatch.Config{Environment: s.env, Logger: slog.New(slog.DiscardHandler)})
+		d, err := dispatch.Open(ctx, service, dispatch.Config{
+			Environment: s.env, Logger: slog.New(refusals{stage, service.Name()}),
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -110,6 +112,12 @@ func (s *shop) findAddresses(ctx context.Context) (map[string]net.Listener, erro
 
 func account(service string) string { return service + "@" + project + ".iam.gserviceaccount.com" }
 
+// short is an account without what is the same for all of them.
+func short(account string) string {
+	name, _, _ := strings.Cut(account, "@")
+	return name
+}
+
 // addHandlers is what each service does. This is the part that a user writes.
 func (s *shop) addHandlers(service *dispatch.Service, d *dispatch.Dispatcher) {
 	switch service {
@@ -136,7 +144,7 @@ func (s *shop) getProfile(ctx context.Context, q contracts.ProfileQuery) (contra
 		return contracts.Profile{}, wsync.Errorf(wsync.NotFound, "there is no user %q", q.UserID)
 	}
 	m := dispatch.MessageFrom(ctx)
-	s.stage.happened(event{Service: contracts.Profiles.Name(), What: "answered", Detail: "the profile of ann, to " + m.Caller.Email, ID: m.ID})
+	s.stage.happened(event{Service: contracts.Profiles.Name(), What: "answered", Detail: "the profile of ann, to " + short(m.Caller.Email), ID: m.ID})
 	return contracts.Profile{UserID: "ann", Name: "Ann Lee"}, nil
 }
 
@@ -160,7 +168,7 @@ func (s *shop) sendWelcome(ctx context.Context, w contracts.Welcome) error {
 func (s *shop) received(ctx context.Context, by *dispatch.Service, detail string) {
 	m := dispatch.MessageFrom(ctx)
 	s.stage.happened(event{
-		Service: by.Name(), What: "received", Detail: fmt.Sprintf("%s, from %s", detail, m.Caller.Email), ID: m.ID, Attempt: m.Attempt,
+		Service: by.Name(), What: "received", Detail: fmt.Sprintf("%s, from %s", detail, short(m.Caller.Email)), ID: m.ID, Attempt: m.Attempt,
 	})
 }
 
@@ -212,14 +220,27 @@ func (s *shop) url(service *dispatch.Service, path string) string {
 	return s.env.Services[service.Name()].URL + path
 }
 
+// running is a program of the shop: a service, or the emulator.
+type running struct {
+	Name    string `json:"name"`
+	URL     string `json:"url"`
+	Account string `json:"account,omitempty"`
+	About   string `json:"about,omitempty"`
+}
+
 // opening describes what runs.
-func (s *shop) opening() []string {
-	lines := []string{fmt.Sprintf("emulator       %s  Cloud Tasks, Pub/Sub and tokens on one port; %d queues, topics and subscriptions created", s.emulator.URL(), s.created)}
+func (s *shop) opening() []running {
+	all := []running{{
+		Name: "emulator", URL: s.emulator.URL(),
+		About: fmt.Sprintf("Cloud Tasks, Pub/Sub and tokens; %d queues, topics and subscriptions", s.created),
+	}}
 	for _, name := range contracts.App.Services() {
-		lines = append(lines, fmt.Sprintf("%-14s %s  as %s", name, s.env.Services[name].URL, account(name)))
+		all = append(all, running{Name: name, URL: s.env.Services[name].URL, Account: account(name)})
 	}
-	return lines
+	return all
 }
 
 // environ is what to export to reach this emulator from another shell.
-func (s *shop) environ() string { return "export " + strings.Join(s.emulator.Environ(), "\nexport ") }
+func (s *shop) environ() string {
+	return "export " + strings.Join(s.emulator.Environ(), "\nexport ") + "\nEMULATOR=" + s.emulator.URL()
+}
