@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"time"
 
 	"waybill.dev/dispatch"
 	"waybill.dev/dispatch/deploy"
 	"waybill.dev/emulator"
+	wsync "waybill.dev/sync"
 )
 
 type (
@@ -50,14 +52,47 @@ func sendWelcomes(ctx context.Context, d *dispatch.Dispatcher, id string) error 
 
 var errNoSuchAddress = errors.New("no such address")
 
-// handleWelcomes is the mailer: it receives.
-func handleWelcomes(d *dispatch.Dispatcher, mail func(id string, w Welcome) error) {
+// mail stands for the mail server's client.
+func mail(id string, w Welcome) error {
+	if w.To == "" {
+		return errNoSuchAddress
+	}
+	_ = id // a mail server that drops a second mail with the same id makes the handler bear duplicates
+	return nil
+}
+
+// runMailer is the mailer: it receives.
+func runMailer(ctx context.Context) error {
+	d, err := dispatch.Open(ctx, Mailer)
+	if err != nil {
+		return err
+	}
 	dispatch.Handle(d, SendWelcome, func(ctx context.Context, w Welcome) error {
 		err := mail(dispatch.MessageFrom(ctx).ID, w)
 		if errors.Is(err, errNoSuchAddress) {
 			return dispatch.Permanent(err) // never retried: to the dead letters
 		}
 		return err // nil: done; anything else: retried with backoff
+	})
+	return d.ListenAndServe(ctx) // until SIGTERM or SIGINT; nil after a clean stop
+}
+
+// A whole receiver. It finds its environment by itself and serves until it is told to stop.
+func ExampleDispatcher_ListenAndServe() {
+	if err := runMailer(context.Background()); err != nil {
+		slog.Error("mailer ended", slog.Any("error", err))
+		os.Exit(1)
+	}
+}
+
+// answerProfiles is user-profiles: it replies.
+func answerProfiles(d *dispatch.Dispatcher, names map[string]string) {
+	dispatch.Answer(d, GetProfile, func(ctx context.Context, q ProfileQuery) (Profile, error) {
+		name, ok := names[q.UserID]
+		if !ok {
+			return Profile{}, wsync.Errorf(wsync.NotFound, "there is no user %q", q.UserID)
+		}
+		return Profile{Name: name}, nil
 	})
 }
 
@@ -72,7 +107,7 @@ func Example() {
 
 	done := make(chan string, 2)
 	local.run(ctx, Mailer, func(d *dispatch.Dispatcher) {
-		handleWelcomes(d, func(_ string, w Welcome) error {
+		dispatch.Handle(d, SendWelcome, func(_ context.Context, w Welcome) error {
 			done <- "mailer greets " + w.To
 			return nil
 		})
@@ -84,9 +119,7 @@ func Example() {
 		})
 	})
 	local.run(ctx, Profiles, func(d *dispatch.Dispatcher) {
-		dispatch.Answer(d, GetProfile, func(context.Context, ProfileQuery) (Profile, error) {
-			return Profile{Name: "Ann Lee"}, nil
-		})
+		answerProfiles(d, map[string]string{"ann": "Ann Lee"})
 	})
 	login, err := dispatch.Open(ctx, Login, local.config())
 	if err != nil {
