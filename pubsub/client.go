@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"cloud.google.com/go/pubsub/v2"
@@ -14,8 +14,8 @@ import (
 	"github.com/googleapis/gax-go/v2"
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"waybill.dev/internal/endpoint/dial"
 )
 
 // EmulatorOptions returns the options of a client of the emulator at hostport:
@@ -88,7 +88,7 @@ type Client struct {
 	cfg     Config
 	client  *pubsub.Client
 	close   func() error // of the connection, once
-	aborted *atomic.Bool // nothing is repeated any more
+	retries *retries
 
 	mu     sync.RWMutex
 	closed bool
@@ -101,6 +101,7 @@ type Client struct {
 type topic struct {
 	name      string // projects/P/topics/T
 	publisher *pubsub.Publisher
+	retries   *retries
 }
 
 // NewClient returns a client. It does not connect until it is used. The options
@@ -110,10 +111,11 @@ func NewClient(ctx context.Context, cfg Config, opts ...option.ClientOption) (*C
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("pubsub: the configuration is wrong: %w", err)
 	}
-	aborted := new(atomic.Bool)
+	retries := &retries{patience: min(refusedPatience, cfg.Timeout/2)}
+	opts = append(slices.Clip(opts), option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(dial.MarkRefused)))
 	client, err := pubsub.NewClientWithConfig(ctx, cfg.Project, &pubsub.ClientConfig{
 		TopicAdminCallOptions: &vkit.TopicAdminCallOptions{
-			Publish: []gax.CallOption{gax.WithRetry(func() gax.Retryer { return newRetryer(aborted) })},
+			Publish: []gax.CallOption{gax.WithRetry(func() gax.Retryer { return retries.publish() })},
 		},
 	}, opts...)
 	if err != nil {
@@ -123,37 +125,10 @@ func NewClient(ctx context.Context, cfg Config, opts ...option.ClientOption) (*C
 		cfg:     cfg,
 		client:  client,
 		close:   sync.OnceValue(client.Close),
-		aborted: aborted,
+		retries: retries,
 		topics:  make(map[string]*topic),
 		drained: make(chan struct{}),
 	}, nil
-}
-
-// retryer repeats a publish as Google's client does, at shorter intervals and
-// only until the client gives up: closing the connection alone would leave it
-// repeating for the rest of the timeout.
-type retryer struct {
-	gax.Retryer
-	aborted *atomic.Bool
-}
-
-func newRetryer(aborted *atomic.Bool) gax.Retryer {
-	return &retryer{
-		aborted: aborted,
-		Retryer: gax.OnCodes(
-			[]codes.Code{
-				codes.Aborted, codes.Canceled, codes.Internal, codes.ResourceExhausted,
-				codes.Unknown, codes.Unavailable, codes.DeadlineExceeded,
-			},
-			gax.Backoff{Initial: 100 * time.Millisecond, Max: 5 * time.Second, Multiplier: 2}),
-	}
-}
-
-func (r *retryer) Retry(err error) (time.Duration, bool) {
-	if r.aborted.Load() {
-		return 0, false
-	}
-	return r.Retryer.Retry(err)
 }
 
 // Shutdown publishes what is waiting, refuses what comes after with
@@ -171,7 +146,7 @@ func (c *Client) Shutdown(ctx context.Context) error {
 	case <-c.drained:
 		return c.closeErr
 	case <-ctx.Done():
-		c.aborted.Store(true)
+		c.retries.aborted.Store(true)
 		_ = c.close() // what is in flight ends with it
 		return fmt.Errorf("pubsub: shut down before all that was waiting could be published: %w", context.Cause(ctx))
 	}
@@ -186,7 +161,7 @@ func (c *Client) drain() {
 		stopping.Go(t.publisher.Stop)
 	}
 	stopping.Wait()
-	if err := c.close(); err != nil && !c.aborted.Load() {
+	if err := c.close(); err != nil && !c.retries.aborted.Load() {
 		c.closeErr = fmt.Errorf("pubsub: %w", err)
 	}
 	close(c.drained)
@@ -218,7 +193,7 @@ func (c *Client) newTopic(name string) (*topic, error) {
 	}
 	t := c.topics[full]
 	if t == nil {
-		t = &topic{name: full, publisher: c.client.Publisher(full)}
+		t = &topic{name: full, publisher: c.client.Publisher(full), retries: c.retries}
 		t.publisher.EnableMessageOrdering = true
 		t.publisher.PublishSettings.DelayThreshold = c.cfg.DelayThreshold
 		t.publisher.PublishSettings.CountThreshold = c.cfg.CountThreshold

@@ -75,7 +75,7 @@ func TestTransientFailuresAreRepeated(t *testing.T) {
 
 func TestRefusalsSayWhatToDo(t *testing.T) {
 	for code, hint := range map[codes.Code]string{
-		codes.NotFound:         "create it",
+		codes.NotFound:         "create it first (a real one needs up to a minute to become known; an emulator forgets everything at its end)",
 		codes.PermissionDenied: "roles/pubsub.publisher",
 		codes.InvalidArgument:  "did not accept",
 	} {

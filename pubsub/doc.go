@@ -64,7 +64,8 @@
 // # Errors
 //
 // [Client.Publish] repeats by itself for as long as [Config.Timeout] and the
-// context allow. [ErrAmbiguous], [ErrTooLarge] and [ErrClosed] are found by
+// context allow, but where nothing listens (no emulator is running, say) it and
+// the creation of topics and subscriptions give up after 3 s. [ErrAmbiguous], [ErrTooLarge] and [ErrClosed] are found by
 // errors.Is, gRPC's status by status.FromError.
 //
 // # Concurrency

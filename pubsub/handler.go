@@ -41,7 +41,7 @@ type HandlerConfig struct {
 	// why. The message is acknowledged only once it returned nil. Without it such
 	// a message is logged at error level and acknowledged: it is lost.
 	DeadLetter func(ctx context.Context, d *Delivery, cause error) error
-	// Logger gets the failures. Default slog.Default().
+	// Logger gets the failures and the refusals. Default slog.Default().
 	Logger *slog.Logger
 }
 
@@ -85,7 +85,7 @@ func NewHandler(cfg HandlerConfig, h HandlerFunc) (http.Handler, error) {
 	if err := cfg.validate(h); err != nil {
 		return nil, fmt.Errorf("pubsub: the handler's configuration is wrong: %w", err)
 	}
-	return httpserve.Guard(cfg.Verifier, &handler{
+	return httpserve.Guard(cfg.Verifier, cfg.Logger, &handler{
 		subscription: cfg.Subscription,
 		unwrapped:    cfg.Unwrapped,
 		maxBody:      cfg.MaxBody,
@@ -98,7 +98,7 @@ func NewHandler(cfg HandlerConfig, h HandlerFunc) (http.Handler, error) {
 			Attrs:       logAttrs,
 			Logger:      cfg.Logger,
 		},
-	}), nil
+	}, slog.String("subscription", cfg.Subscription)), nil
 }
 
 type handler struct {
@@ -110,28 +110,31 @@ type handler struct {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx := r.Context()
-	caller, _ := auth.IdentityFrom(ctx)
-	body, err := httpserve.ReadBody(w, r, h.maxBody)
-	if err != nil {
-		h.refuse(ctx, caller, err)
-		return
-	}
-	d, err := h.parse(r.Header, body)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		h.refuse(ctx, caller, err)
-		return
-	}
-	if !h.owns(d) {
-		err := fmt.Errorf("the push is of %q, and this endpoint belongs to %q", d.Subscription, h.subscription)
-		http.Error(w, err.Error(), http.StatusForbidden)
-		h.refuse(ctx, caller, err)
+	caller, _ := auth.IdentityFrom(r.Context())
+	d, refusal := h.read(w, r)
+	if refusal != nil {
+		httpserve.Refuse(w, r, h.logger, refusal, slog.String("subscription", h.subscription), slog.String("caller", caller.Email))
 		return
 	}
 	d.Caller = caller
 	// A message is delivered at least for the first time, counted or not.
-	h.receiver.Deliver(ctx, w, d, max(d.Attempt, 1))
+	h.receiver.Deliver(r.Context(), w, d, max(d.Attempt, 1))
+}
+
+func (h *handler) read(w http.ResponseWriter, r *http.Request) (*Delivery, *httpserve.Refusal) {
+	body, refusal := httpserve.ReadBody(w, r, h.maxBody)
+	if refusal != nil {
+		return nil, refusal
+	}
+	d, err := h.parse(r.Header, body)
+	switch {
+	case err != nil:
+		return nil, &httpserve.Refusal{Status: http.StatusBadRequest, Answer: err.Error()}
+	case !h.owns(d):
+		answer := fmt.Sprintf("the push is of %q, and this endpoint belongs to %q", d.Subscription, h.subscription)
+		return nil, &httpserve.Refusal{Status: http.StatusForbidden, Answer: answer}
+	}
+	return d, nil
 }
 
 func (h *handler) parse(header http.Header, body []byte) (*Delivery, error) {
@@ -143,9 +146,4 @@ func (h *handler) parse(header http.Header, body []byte) (*Delivery, error) {
 
 func (h *handler) owns(d *Delivery) bool {
 	return d.Subscription == h.subscription || h.unwrapped && d.Subscription == ""
-}
-
-func (h *handler) refuse(ctx context.Context, caller auth.Identity, err error) {
-	h.logger.LogAttrs(ctx, slog.LevelWarn, "push refused",
-		slog.String("subscription", h.subscription), slog.String("caller", caller.Email), slog.String("error", err.Error()))
 }

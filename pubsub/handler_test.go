@@ -320,7 +320,14 @@ func TestRefusals(t *testing.T) {
 		{"above the limit", recorded + strings.Repeat(" ", 1000), nil, 413, "1000"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			before := len(rc.log.String())
 			status, _, body := rc.push(t, test.body, test.change)
+			line := rc.log.String()[before:]
+			for _, part := range []string{`"level":"WARN","msg":"request refused"`, fmt.Sprintf(`"status":%d,"method":"`, test.status), `"subscription":"` + subscription + `"`, test.says} {
+				if test.says != "" && (!strings.Contains(line, part) || strings.Count(line, "\n") != 1) { // the others are auth's
+					t.Errorf("no word of %s in one line:\n%s", part, line)
+				}
+			}
 			if status != test.status || !strings.Contains(body, test.says) {
 				t.Errorf("answered %d %q, want %d and %q", status, body, test.status, test.says)
 			}

@@ -8,6 +8,7 @@ import (
 	"cloud.google.com/go/pubsub/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"waybill.dev/internal/endpoint/dial"
 )
 
 // resumes bounds how often one Publish frees a key that others' failures paused.
@@ -18,8 +19,10 @@ const resumes = 3
 // name. Sizes are checked before anything is sent.
 //
 // A publish is repeated with backoff until ctx or [Config.Timeout] ends; then
-// the error wraps [ErrAmbiguous] unless Pub/Sub has refused the message. A
-// message abandoned by its context may still be published later.
+// the error wraps [ErrAmbiguous] unless Pub/Sub has refused the message. Where
+// nothing listens it fails after 3 s (half of a shorter Timeout) of refused
+// connections, and nothing was sent. A message abandoned by its context may
+// still be published later.
 //
 // After a failed publish with an ordering key the key is free again, and the
 // error is returned: if order matters, publish the message again before the next.
@@ -46,6 +49,9 @@ func (c *Client) Publish(ctx context.Context, topic string, m Message) (id strin
 	if err != nil {
 		return "", t.explain(ctx, err)
 	}
+	if t.retries.refused.Load() != nil {
+		t.retries.refused.Store(nil)
+	}
 	return id, nil
 }
 
@@ -69,11 +75,19 @@ func (t *topic) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("pubsub: not sent to %s, other messages of the ordering key keep failing: publish it again", t.name)
 	}
 	if ctx.Err() != nil {
+		if refused := t.retries.refused.Load(); refused != nil { // so far: the batch is still being tried
+			return fmt.Errorf("pubsub: no answer from %s: %w: %w: %w", t.name, refused, ErrAmbiguous, context.Cause(ctx))
+		}
 		return fmt.Errorf("pubsub: no answer from %s: %w: %w", t.name, ErrAmbiguous, context.Cause(ctx))
+	}
+	// Refused connections are the last word only when there was no other. Of a
+	// client that gave up it is not known.
+	if refused, ok := errors.AsType[*dial.RefusedError](err); ok && !t.retries.aborted.Load() {
+		return fmt.Errorf("pubsub: nothing was sent to %s: %w", t.name, refused)
 	}
 	switch status.Code(err) {
 	case codes.NotFound:
-		return fmt.Errorf("pubsub: the topic %s does not exist: create it: %w", t.name, err)
+		return fmt.Errorf("pubsub: the topic %s does not exist: create it first (a real one needs up to a minute to become known; an emulator forgets everything at its end): %w", t.name, err)
 	case codes.PermissionDenied:
 		return fmt.Errorf("pubsub: not allowed: the publisher needs roles/pubsub.publisher on %s: %w", t.name, err)
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Internal, codes.Unknown, codes.Aborted:

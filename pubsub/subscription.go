@@ -109,8 +109,9 @@ func (c *Client) CreateTopic(ctx context.Context, name string) (created bool, er
 	if err != nil {
 		return false, fmt.Errorf("pubsub: the topic's name is wrong: %w", err)
 	}
-	_, err = c.client.TopicAdminClient.CreateTopic(ctx, &pubsubpb.Topic{Name: full})
-	return createdBy(err, full)
+	attempts := c.retries.create()
+	_, err = c.client.TopicAdminClient.CreateTopic(ctx, &pubsubpb.Topic{Name: full}, attempts.option())
+	return createdBy(attempts.cause(err), full)
 }
 
 // CreatePushSubscription creates a subscription. It reports false without an
@@ -123,8 +124,9 @@ func (c *Client) CreatePushSubscription(ctx context.Context, s PushSubscription)
 	if err != nil {
 		return false, fmt.Errorf("pubsub: the subscription %q is wrong: %w", s.Name, err)
 	}
-	_, err = c.client.SubscriptionAdminClient.CreateSubscription(ctx, req)
-	return createdBy(err, req.GetName())
+	attempts := c.retries.create()
+	_, err = c.client.SubscriptionAdminClient.CreateSubscription(ctx, req, attempts.option())
+	return createdBy(attempts.cause(err), req.GetName())
 }
 
 func (c *Client) open() error {

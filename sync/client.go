@@ -11,8 +11,14 @@ import (
 
 	"waybill.dev/auth"
 	"waybill.dev/internal/endpoint"
+	"waybill.dev/internal/outcome"
 	"waybill.dev/internal/retry"
 )
+
+// ErrAmbiguous is wrapped by an error of [Client.Do] that leaves open whether
+// the receiver acted on the request: it was sent, or may have been, and no
+// answer came. Repeating it is safe only if a second copy does no harm.
+var ErrAmbiguous = outcome.ErrAmbiguous
 
 // ErrRedirect is wrapped by the error for an answer that redirects.
 var ErrRedirect = errors.New("the receiver redirects, and a token must not follow")

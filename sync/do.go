@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -24,7 +23,8 @@ import (
 // client's origin. The request is not changed, but its body is read and closed.
 //
 // The package's documentation says what is repeated. When the attempts are used
-// up the last answer is returned as it is, or the last error.
+// up the last answer is returned as it is, or the last error, which wraps
+// [ErrAmbiguous] if any attempt may have been acted on.
 func (c *Client) Do(r *http.Request) (*http.Response, error) {
 	ctx := r.Context()
 	if err := c.check(r); err != nil {
@@ -49,6 +49,9 @@ func (c *Client) Do(r *http.Request) (*http.Response, error) {
 	if e.last != nil && !errors.Is(err, e.last) {
 		// The context ended during a wait.
 		err = fmt.Errorf("%w (after %w)", err, e.last)
+	}
+	if e.ambiguous {
+		err = &ambiguousError{err}
 	}
 	return nil, fmt.Errorf("sync: %s %s: %w", method(r), place(r.URL), err)
 }
@@ -80,19 +83,23 @@ type exchange struct {
 	idempotent bool
 	replayable bool
 	sent       bool           // the request's own body is used up
+	ambiguous  bool           // an attempt may have been acted on
 	answer     *http.Response // the last, if it may be repeated
 	last       error          // why the last attempt was not enough
 }
 
 func (e *exchange) attempt() (*http.Response, error) {
-	r, err := e.prepare()
+	c := new(connecting)
+	r, err := e.prepare(c)
 	if err != nil {
 		return nil, backoff.Permanent(err)
 	}
 	resp, err := e.client.transport.RoundTrip(r)
 	if err != nil {
 		e.last = err
-		if !e.replayable || !e.mayRepeatError(err) {
+		notSent := c.notSent(err)
+		e.ambiguous = e.ambiguous || !notSent
+		if !e.replayable || !e.mayRepeatError(err, notSent) {
 			return nil, backoff.Permanent(err)
 		}
 		return nil, err
@@ -108,13 +115,14 @@ func (e *exchange) attempt() (*http.Response, error) {
 	if wait, ok := retryAfter(resp.Header, time.Now()); ok {
 		e.schedule.AtLeast(wait)
 	}
+	e.ambiguous = e.ambiguous || !notActedOn(resp)
 	e.answer = resp
 	e.last = fmt.Errorf("the answer %s", resp.Status)
 	return resp, errRepeat
 }
 
-// prepare returns the attempt's request: the user's with a token of its own.
-func (e *exchange) prepare() (*http.Request, error) {
+// prepare returns the attempt's request: the user's with a token of its own, followed by c.
+func (e *exchange) prepare(c *connecting) (*http.Request, error) {
 	user := e.request
 	token, err := e.client.tokens.Token(user.Context(), e.client.audience)
 	if err != nil {
@@ -123,7 +131,7 @@ func (e *exchange) prepare() (*http.Request, error) {
 		}
 		return nil, fmt.Errorf("no ID token for %s: %w", e.client.audience, err)
 	}
-	r := user.WithContext(user.Context())
+	r := user.WithContext(c.trace(user.Context()))
 	r.Header = make(http.Header, len(user.Header)+2)
 	maps.Copy(r.Header, user.Header)
 	bearer := []string{"Bearer " + token}
@@ -146,33 +154,30 @@ func (e *exchange) discard(error, time.Duration) {
 	}
 }
 
-func (e *exchange) mayRepeatError(err error) bool {
+func (e *exchange) mayRepeatError(err error, notSent bool) bool {
 	if e.request.Context().Err() != nil {
 		return false
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return false
 	}
-	return e.idempotent || notSent(err)
-}
-
-// notSent reports that no connection could be made, so that nothing was sent.
-func notSent(err error) bool {
-	op, ok := errors.AsType[*net.OpError](err)
-	return ok && op.Op == "dial"
+	return e.idempotent || notSent
 }
 
 func (e *exchange) mayRepeatStatus(resp *http.Response) bool {
 	switch resp.StatusCode {
-	case http.StatusTooManyRequests:
-		return true
-	case http.StatusServiceUnavailable:
-		return e.idempotent || resp.Header.Get(RetryHeader) == RetrySafe
-	case http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusGatewayTimeout:
-		return e.idempotent
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable,
+		http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusGatewayTimeout:
+		return e.idempotent || notActedOn(resp)
 	default:
 		return false
 	}
+}
+
+// notActedOn reports that the answer promises so.
+func notActedOn(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusTooManyRequests ||
+		resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get(RetryHeader) == RetrySafe
 }
 
 func isRedirect(status int) bool {

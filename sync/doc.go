@@ -58,7 +58,8 @@
 // Idempotent are GET, HEAD, OPTIONS, TRACE, PUT and DELETE, and what
 // [WithIdempotent] says. The context's deadline spans the retries; a wait that
 // would outlast it is not begun, and the answer at hand is returned. Retry-After
-// is honoured. A body is repeated through Request.GetBody, which http.NewRequest
+// is honoured. A request that may have been acted on and got no answer fails with
+// [ErrAmbiguous]; one that was never sent does not. A body is repeated through Request.GetBody, which http.NewRequest
 // sets for the readers that it knows; a request without it is sent once.
 //
 // # Answers

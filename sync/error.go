@@ -126,6 +126,9 @@ func Errorf(code Code, format string, args ...any) *Error {
 
 func (e *Error) Error() string {
 	text := "sync: " + string(e.Code)
+	if e.Message == "" && e.ID != "" && !e.explains(e.Code.Status()) {
+		return text + ": the receiver failed; its log says why under message_id " + e.ID
+	}
 	if e.Message != "" {
 		text += ": " + e.Message
 	}

@@ -65,6 +65,24 @@ func TestErrorsIs(t *testing.T) {
 	}
 }
 
+// TestTheReceiversLogIsNamed: only where there is more in it than the caller was told.
+func TestTheReceiversLogIsNamed(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"code":"internal","id":"01a2"}`:                              "sync: internal: the receiver failed; its log says why under message_id 01a2",
+		`{"code":"failed_precondition","id":"01a2","permanent":true}`:  "sync: failed_precondition: the receiver failed; its log says why under message_id 01a2",
+		`{"code":"internal","message":"the disk is full","id":"01a2"}`: "sync: internal: the disk is full (id 01a2)",
+		`{"code":"not_found","id":"01a2"}`:                             "sync: not_found (id 01a2)",
+		`{"code":"internal"}`:                                          "sync: internal",
+	} {
+		if got := wsync.ReadError(answer(500, "application/json", body)); got.Error() != want {
+			t.Errorf("%s reads %q", body, got)
+		}
+	}
+	if err := wsync.ReadError(answer(500, "application/json", `{"code":"internal","id":"01a2"}`)); !errors.Is(err, &wsync.Error{Code: wsync.Internal}) {
+		t.Errorf("not of its code: %v", err)
+	}
+}
+
 func FuzzReadError(f *testing.F) {
 	f.Add(404, "application/json", []byte(`{"code":"not_found","message":"m","id":"1","permanent":true}`))
 	f.Add(422, "application/json;", []byte(`{"code":1}`))

@@ -52,7 +52,7 @@ type HandlerConfig struct {
 	Deadline time.Duration
 	// MaxBody is the largest body that is read, in bytes. Default 10 MiB.
 	MaxBody int64
-	// Logger gets the failures; those of the caller's own making at debug level. Default slog.Default().
+	// Logger gets the failures, those of the caller's own making at debug level, and the refusals. Default slog.Default().
 	Logger *slog.Logger
 }
 
@@ -89,7 +89,7 @@ func NewHandler(cfg HandlerConfig, h HandlerFunc) (http.Handler, error) {
 	if err := cfg.validate(h); err != nil {
 		return nil, fmt.Errorf("sync: the handler's configuration is wrong: %w", err)
 	}
-	return &repeatable{httpserve.Guard(cfg.Verifier, &handler{cfg: cfg, run: h})}, nil
+	return &repeatable{httpserve.Guard(cfg.Verifier, cfg.Logger, &handler{cfg: cfg, run: h})}, nil
 }
 
 // repeatable says of every answer given before the handler runs (the keys could
@@ -109,9 +109,9 @@ type handler struct {
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	caller, _ := auth.IdentityFrom(ctx)
-	body, err := httpserve.ReadBody(w, r, h.cfg.MaxBody)
-	if err != nil {
-		h.log(ctx, slog.LevelWarn, "call refused", caller, "", err)
+	body, refusal := httpserve.ReadBody(w, r, h.cfg.MaxBody)
+	if refusal != nil {
+		httpserve.Refuse(w, r, h.cfg.Logger, refusal, logAttrs(caller, requestID(r.Header))...)
 		return
 	}
 	w.Header().Del(RetryHeader)
@@ -124,10 +124,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) answer(ctx context.Context, r *Request) (resp *Response, err error) {
-	ctx, cancel := httpserve.WithDeadline(ctx, h.cfg.Deadline)
-	defer cancel()
-	defer httpserve.Recover(&err)
-	return h.run(ctx, r)
+	err = httpserve.Run(ctx, h.cfg.Deadline, func(ctx context.Context) (err error) {
+		resp, err = h.run(ctx, r)
+		return err
+	})
+	return resp, err
 }
 
 func writeResponse(w http.ResponseWriter, resp *Response) {
@@ -177,11 +178,7 @@ func (h *handler) writeError(ctx context.Context, w http.ResponseWriter, r *http
 	if e.ID == "" {
 		e.ID = requestID(r.Header)
 	}
-	level := slog.LevelDebug // the caller is told, and it may be no failure at all
-	if e.Message == "" || status >= http.StatusInternalServerError {
-		level = slog.LevelError
-	}
-	h.log(ctx, level, "call failed", caller, e.ID, err)
+	h.log(ctx, r, caller, &e, status, err)
 	header := w.Header()
 	if delay, ok := outcome.RetryAfterOf(err); ok && status == http.StatusServiceUnavailable {
 		httpserve.SetRetryAfter(header, delay)
@@ -208,13 +205,26 @@ func requestID(h http.Header) string {
 	return id
 }
 
-func (h *handler) log(ctx context.Context, level slog.Level, message string, caller auth.Identity, id string, err error) {
-	if !h.cfg.Logger.Enabled(ctx, level) {
+func (h *handler) log(ctx context.Context, r *http.Request, caller auth.Identity, e *Error, status int, err error) {
+	if outcome.IsUndecodable(err) {
+		httpserve.LogRefusal(r, h.cfg.Logger, status, err, logAttrs(caller, e.ID)...)
 		return
 	}
-	attrs := append(make([]slog.Attr, 0, 4), slog.String("caller", caller.Email))
-	if id != "" {
-		attrs = append(attrs, slog.String("message_id", id))
+	level := slog.LevelError
+	if e.explains(status) {
+		level = slog.LevelDebug // it may be no failure at all
 	}
-	h.cfg.Logger.LogAttrs(ctx, level, message, httpserve.ErrorAttrs(attrs, err)...) //nolint:sloglint // its callers pass constants
+	if h.cfg.Logger.Enabled(ctx, level) {
+		h.cfg.Logger.LogAttrs(ctx, level, "call failed", httpserve.ErrorAttrs(logAttrs(caller, e.ID), err)...)
+	}
+}
+
+// explains reports whether e tells the caller all that there is to say, so that
+// nobody need look into the receiver's log.
+func (e *Error) explains(status int) bool {
+	return status < http.StatusInternalServerError && (e.Message != "" || !e.Permanent)
+}
+
+func logAttrs(caller auth.Identity, id string) []slog.Attr {
+	return append(make([]slog.Attr, 0, 4), slog.String("caller", caller.Email), slog.String("message_id", id))
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"waybill.dev/auth"
 	"waybill.dev/internal/authtest"
+	"waybill.dev/internal/outcome"
 	wsync "waybill.dev/sync"
 )
 
@@ -38,6 +39,12 @@ func (b *logBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()
+}
+
+func (b *logBuffer) reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.buf.Reset()
 }
 
 // receiver is a handler on a real socket, with a real verifier, and a client of it.
@@ -215,19 +222,23 @@ func TestRefusals(t *testing.T) {
 		t.Error("the handler ran")
 		return nil, nil
 	})
+	refused := `"level":"WARN","msg":"request refused"`
 	for _, test := range []struct {
 		name, method, body, token string
 		status                    int
 		code                      wsync.Code
+		logged                    []string // not by auth
 	}{
-		{"GET", http.MethodGet, "", rc.issuer.Token(caller, audience), 405, wsync.Unimplemented},
-		{"no token", http.MethodPost, "query", "", 401, wsync.Unauthenticated},
-		{"a foreign audience", http.MethodPost, "query", rc.issuer.Token(caller, "https://search.example.com"), 401, wsync.Unauthenticated},
-		{"an account that was not declared", http.MethodPost, "query", rc.issuer.Token("search@shop.iam.gserviceaccount.com", audience), 403, wsync.PermissionDenied},
-		{"above the limit", http.MethodPost, "12345678901", rc.issuer.Token(caller, audience), 413, wsync.InvalidArgument},
+		{"GET", http.MethodGet, "", rc.issuer.Token(caller, audience), 405, wsync.Unimplemented, []string{refused, `"status":405,"method":"GET","path":"/"`}},
+		{"no token", http.MethodPost, "query", "", 401, wsync.Unauthenticated, nil},
+		{"a foreign audience", http.MethodPost, "query", rc.issuer.Token(caller, "https://search.example.com"), 401, wsync.Unauthenticated, nil},
+		{"an account that was not declared", http.MethodPost, "query", rc.issuer.Token("search@shop.iam.gserviceaccount.com", audience), 403, wsync.PermissionDenied, nil},
+		{"above the limit", http.MethodPost, "12345678901", rc.issuer.Token(caller, audience), 413, wsync.InvalidArgument, []string{refused, `"status":413,"method":"POST","path":"/","caller":"` + caller + `","message_id":"0196"`}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			rc.log.reset()
 			r := request(t.Context(), t, test.method, rc.URL, test.body)
+			r.Header.Set("Ce-Id", "0196")
 			if test.token != "" {
 				r.Header.Set("Authorization", "Bearer "+test.token)
 			}
@@ -238,10 +249,37 @@ func TestRefusals(t *testing.T) {
 			if resp.StatusCode != test.status {
 				t.Errorf("answered %s", resp.Status)
 			}
+			for _, part := range test.logged {
+				if got := rc.log.String(); !strings.Contains(got, part) || strings.Count(got, "\n") != 1 {
+					t.Errorf("no word of %s in one line:\n%s", part, got)
+				}
+			}
 			if err := wsync.ReadError(resp); !isCode(err, test.code) {
 				t.Errorf("%v, want %s", err, test.code)
 			}
 		})
+	}
+}
+
+// TestLevels: an error of the caller's making is none of the receiver's, but a body that no handler saw is told.
+func TestLevels(t *testing.T) {
+	for _, test := range []struct {
+		name, level, message string
+		err                  error
+	}{
+		{"the caller's fault", "DEBUG", "call failed", wsync.Errorf(wsync.InvalidArgument, "no such field")},
+		{"without a text", "DEBUG", "call failed", &wsync.Error{Code: wsync.InvalidArgument}},
+		{"undecodable", "WARN", "request refused", wsync.Errorf(wsync.InvalidArgument, "%w", outcome.Undecodable(io.ErrUnexpectedEOF))},
+		{"ordinary", "ERROR", "call failed", errSecret},
+		{"permanent without a text", "ERROR", "call failed", wsync.Permanent(errSecret)},
+		{"the receiver's own failure", "ERROR", "call failed", wsync.Errorf(wsync.Internal, "the disk is full")},
+	} {
+		rc := newReceiver(t, wsync.HandlerConfig{}, func(context.Context, *wsync.Request) (*wsync.Response, error) { return nil, test.err })
+		rc.call(t, "query")
+		got := rc.log.String()
+		if !strings.Contains(got, `"level":"`+test.level+`","msg":"`+test.message+`"`) || !strings.Contains(got, `"message_id":"0196"`) || strings.Count(got, "\n") != 1 {
+			t.Errorf("%s: %s", test.name, got)
+		}
 	}
 }
 

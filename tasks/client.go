@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"waybill.dev/internal/endpoint/dial"
 	"waybill.dev/internal/retry"
 )
 
@@ -91,6 +93,7 @@ func NewClient(ctx context.Context, cfg Config, opts ...option.ClientOption) (*C
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("tasks: the configuration is wrong: %w", err)
 	}
+	opts = append(slices.Clip(opts), option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(dial.MarkRefused)))
 	client, err := cloudtasks.NewClient(ctx, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("tasks: no client of Cloud Tasks (credentials? for an emulator set %s and pass ClientOptions): %w", EmulatorHostVariable, err)
@@ -235,13 +238,16 @@ func (e *enqueue) explain(ctx context.Context) error {
 		err = fmt.Errorf("%w (%w)", ErrClosed, err)
 	}
 	queue := e.req.GetParent()
+	_, refused := errors.AsType[*dial.RefusedError](e.last)
 	switch code := status.Code(e.last); {
 	case e.ambiguous && e.named:
 		return fmt.Errorf("tasks: no answer from %s to the task, which has a key and can be enqueued again: %w: %w", queue, ErrAmbiguous, err)
 	case e.ambiguous:
 		return fmt.Errorf("tasks: no answer from %s to the task, which has no key: %w: %w", queue, ErrAmbiguous, err)
 	case code == codes.NotFound:
-		return fmt.Errorf("tasks: the queue %s does not exist: create it, and give it a minute: %w", queue, err)
+		return fmt.Errorf("tasks: the queue %s does not exist: create it first (a real one needs up to a minute to become known; an emulator forgets everything at its end): %w", queue, err)
+	case refused:
+		return fmt.Errorf("tasks: nothing was sent to %s: %w", queue, err)
 	case code == codes.PermissionDenied:
 		return fmt.Errorf("tasks: not allowed: the sender needs roles/cloudtasks.enqueuer on %s and roles/iam.serviceAccountUser on %s: %w",
 			queue, e.client.cfg.ServiceAccount, err)

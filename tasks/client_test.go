@@ -231,6 +231,9 @@ func TestWithoutAConnectionNothingIsAmbiguous(t *testing.T) {
 		if status.Code(err) != codes.Unavailable || errors.Is(err, tasks.ErrAmbiguous) {
 			t.Errorf("%v", err)
 		}
+		if err != nil && !strings.Contains(err.Error(), "nothing listens on "+f.addr+" (connection refused): is the emulator running?") {
+			t.Errorf("the error does not say where nothing listens: %v", err)
+		}
 	}
 }
 
@@ -289,7 +292,7 @@ func TestCloseEndsATaskUnderWay(t *testing.T) {
 
 func TestHintsSayWhatToDo(t *testing.T) {
 	for code, hint := range map[codes.Code]string{
-		codes.NotFound:         "create it",
+		codes.NotFound:         "create it first (a real one needs up to a minute to become known; an emulator forgets everything at its end)",
 		codes.PermissionDenied: "roles/cloudtasks.enqueuer",
 	} {
 		f := newFake(t)
@@ -308,10 +311,13 @@ func TestEveryProblemOfATaskAtOnce(t *testing.T) {
 		Queue: "welcome", URL: "http://mailer.example.com", Header: map[string]string{"X-CloudTasks-TaskRetryCount": "1"},
 		DispatchDeadline: time.Second, ScheduleTime: time.Now().Add(31 * 24 * time.Hour),
 	})
-	for _, part := range []string{"tasks: ", "Queue", "URL", "Audience", "X-CloudTasks-TaskRetryCount", "DispatchDeadline", "ScheduleTime"} {
+	for _, part := range []string{"tasks: ", "Queue", "URL", "Audience", "X-CloudTasks-TaskRetryCount", "DispatchDeadline", "the delay is 74", "30 days"} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("no word of %s in: %v", part, err)
 		}
+	}
+	if !errors.Is(err, tasks.ErrSchedule) {
+		t.Errorf("no ErrSchedule: %v", err)
 	}
 	if len(f.got()) != 0 {
 		t.Error("it was sent")
@@ -352,6 +358,7 @@ func TestLimits(t *testing.T) {
 		{"the longest deadline", with(func(t *tasks.Task) { t.DispatchDeadline = 30 * time.Minute }), false, true},
 		{"a longer deadline", with(func(t *tasks.Task) { t.DispatchDeadline = 30*time.Minute + 1 }), false, false},
 		{"the farthest schedule", with(func(t *tasks.Task) { t.ScheduleTime = time.Now().Add(30 * 24 * time.Hour) }), false, true},
+		{"a second later", with(func(t *tasks.Task) { t.ScheduleTime = time.Now().Add(30*24*time.Hour + time.Second) }), false, false},
 		{"the past", with(func(t *tasks.Task) { t.ScheduleTime = time.Unix(0, 0) }), false, true},
 		{"plain http to this machine", with(func(t *tasks.Task) { t.URL = "http://127.0.0.1:8080/x" }), false, true},
 		{"a line break in a header", with(func(t *tasks.Task) { t.Header = map[string]string{"a": "b\r\nc: d"} }), false, false},
@@ -363,6 +370,9 @@ func TestLimits(t *testing.T) {
 		_, err := client.Enqueue(t.Context(), test.task)
 		if (err == nil) != test.ok || errors.Is(err, tasks.ErrTooLarge) != test.large {
 			t.Errorf("%s: %.200v", test.name, err)
+		}
+		if errors.Is(err, tasks.ErrSchedule) != (test.name == "a second later") {
+			t.Errorf("%s: ErrSchedule: %.200v", test.name, err)
 		}
 	}
 }

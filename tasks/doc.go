@@ -68,8 +68,8 @@
 // [Client.Enqueue] repeats by itself what is safe to repeat: a task with a key,
 // and any task that was refused before it was sent (no connection). When a task
 // without a key may or may not have arrived, the error wraps [ErrAmbiguous].
-// [ErrTooLarge] and [ErrClosed] are found by errors.Is, gRPC's status by
-// status.FromError.
+// [ErrTooLarge], [ErrSchedule] and [ErrClosed] are found by errors.Is, gRPC's
+// status by status.FromError.
 //
 // # Concurrency
 //

@@ -13,6 +13,8 @@ var (
 	ErrAmbiguous = outcome.ErrAmbiguous
 	// ErrTooLarge is wrapped by the error for a task above Cloud Tasks' limits. Nothing was sent.
 	ErrTooLarge = errors.New("the task is too large for Cloud Tasks")
+	// ErrSchedule is wrapped by the error for a task due more than 30 days from now. Nothing was sent.
+	ErrSchedule = errors.New("the task is due too late for Cloud Tasks")
 	// ErrClosed is wrapped by the error of a client used after [Client.Close].
 	ErrClosed = errors.New("the client is closed")
 )

@@ -33,7 +33,7 @@ type HandlerConfig struct {
 	// The task is acknowledged only once it returned nil. Without it such a task
 	// is logged at error level and acknowledged: it is lost.
 	DeadLetter func(ctx context.Context, d *Delivery, cause error) error
-	// Logger gets the failures. Default slog.Default().
+	// Logger gets the failures and the refusals. Default slog.Default().
 	Logger *slog.Logger
 }
 
@@ -74,7 +74,7 @@ func NewHandler(cfg HandlerConfig, h HandlerFunc) (http.Handler, error) {
 	if err := cfg.validate(h); err != nil {
 		return nil, fmt.Errorf("tasks: the handler's configuration is wrong: %w", err)
 	}
-	return httpserve.Guard(cfg.Verifier, &handler{
+	return httpserve.Guard(cfg.Verifier, cfg.Logger, &handler{
 		maxBody: cfg.MaxBody,
 		logger:  cfg.Logger,
 		receiver: httpserve.Receiver[*Delivery]{
@@ -95,13 +95,12 @@ type handler struct {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx := r.Context()
 	d := newDelivery(r)
-	body, err := httpserve.ReadBody(w, r, h.maxBody)
-	if err != nil {
-		h.logger.LogAttrs(ctx, slog.LevelWarn, "task refused", httpserve.ErrorAttrs(logAttrs(d), err)...)
+	body, refusal := httpserve.ReadBody(w, r, h.maxBody)
+	if refusal != nil {
+		httpserve.Refuse(w, r, h.logger, refusal, logAttrs(d)...)
 		return
 	}
 	d.Body = body
-	h.receiver.Deliver(ctx, w, d, d.Attempt)
+	h.receiver.Deliver(r.Context(), w, d, d.Attempt)
 }

@@ -226,6 +226,9 @@ func TestPanics(t *testing.T) {
 			t.Errorf("no word of %s in the log:\n%s", part, rc.log)
 		}
 	}
+	if got := rc.log.String(); len(got) > 800 || strings.Contains(got, "net/http") || strings.Contains(got, "gopanic") {
+		t.Errorf("the stack is not short:\n%s", got)
+	}
 	if status, _, _ := rc.deliver(t, 2, nil); status != http.StatusServiceUnavailable {
 		t.Errorf("dead letters that panic: answered %d", status)
 	}
@@ -289,8 +292,18 @@ func TestRefusals(t *testing.T) {
 		}, 413},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			before := len(rc.log.String())
 			if status, _, body := rc.deliver(t, 1, test.change); status != test.status {
 				t.Errorf("answered %d %q, want %d", status, body, test.status)
+			}
+			line := rc.log.String()[before:]
+			for _, part := range []string{`"level":"WARN"`, `"msg":"request refused"`, fmt.Sprintf(`"status":%d`, test.status), `"method":`, `"path":"/"`, `"error":"`} {
+				if test.status != 401 && test.status != 403 && (!strings.Contains(line, part) || strings.Count(line, "\n") != 1) { // those are auth's
+					t.Errorf("no word of %s in one line:\n%s", part, line)
+				}
+			}
+			if test.status == 413 && !strings.Contains(line, `"queue":"welcome","task":"1234"`) {
+				t.Errorf("the task is not named:\n%s", line)
 			}
 		})
 	}
@@ -349,8 +362,8 @@ func TestABodyThatStopsHalfWay(t *testing.T) {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
-	if !strings.Contains(rc.log.String(), "task refused") {
-		t.Errorf("the log: %s", rc.log)
+	if got := rc.log.String(); strings.Count(got, `"msg":"request refused","status":400`) != 2 || !strings.Contains(got, "read to its end") {
+		t.Errorf("the log: %s", got)
 	}
 }
 

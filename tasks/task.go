@@ -84,8 +84,9 @@ func (t *Task) validate(now time.Time) error {
 	if d := t.DispatchDeadline; d != 0 && (d < MinDispatchDeadline || d > MaxDispatchDeadline) {
 		problems = append(problems, fmt.Errorf("DispatchDeadline is %v: use %v to %v, or 0 for Cloud Tasks' 10 min", d, MinDispatchDeadline, MaxDispatchDeadline))
 	}
-	if !t.ScheduleTime.IsZero() && t.ScheduleTime.Sub(now) > MaxScheduleAhead {
-		problems = append(problems, fmt.Errorf("ScheduleTime is more than %d days ahead: schedule a nearer task that enqueues this one", MaxScheduleAhead/(24*time.Hour)))
+	if delay := t.ScheduleTime.Sub(now); !t.ScheduleTime.IsZero() && delay > MaxScheduleAhead {
+		problems = append(problems, fmt.Errorf("%w: the delay is %v, and %d days (%v) are the most: let a task with a shorter delay enqueue this one",
+			ErrSchedule, delay.Round(time.Second), MaxScheduleAhead/(24*time.Hour), MaxScheduleAhead))
 	}
 	return errors.Join(problems...)
 }

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
-	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -19,17 +18,22 @@ import (
 
 // Guard returns a handler that answers 405 to anything but POST, verifies the
 // caller by v before the body is read, and passes on what is left, with the
-// caller's identity in the request's context.
-func Guard(v *auth.Verifier, next http.Handler) http.Handler {
-	return &guard{verified: v.Middleware(next)}
+// caller's identity in the request's context. What it refuses is logged, the
+// method with attrs to logger, the caller by v.
+func Guard(v *auth.Verifier, logger *slog.Logger, next http.Handler, attrs ...slog.Attr) http.Handler {
+	return &guard{verified: v.Middleware(next), logger: logger, attrs: attrs}
 }
 
-type guard struct{ verified http.Handler }
+type guard struct {
+	verified http.Handler
+	logger   *slog.Logger
+	attrs    []slog.Attr
+}
 
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		http.Error(w, "use POST", http.StatusMethodNotAllowed)
+		Refuse(w, r, g.logger, &Refusal{Status: http.StatusMethodNotAllowed, Answer: "use POST"}, g.attrs...)
 		return
 	}
 	g.verified.ServeHTTP(w, r)
@@ -57,6 +61,14 @@ func WithDeadline(ctx context.Context, d time.Duration) (context.Context, contex
 	return context.WithTimeout(ctx, d)
 }
 
+// Run runs a user's code under the deadline (0: no bound of its own) and makes an error of its panic.
+func Run(ctx context.Context, deadline time.Duration, f func(context.Context) error) (err error) {
+	ctx, cancel := WithDeadline(ctx, deadline)
+	defer cancel()
+	defer Recover(&err)
+	return f(ctx)
+}
+
 // Recover turns a panic into an *outcome.Panic in *err. It is deferred around a
 // user's code. http.ErrAbortHandler goes on, as net/http promises.
 func Recover(err *error) {
@@ -67,7 +79,7 @@ func Recover(err *error) {
 	case isAbort(p):
 		panic(p)
 	}
-	*err = &outcome.Panic{Value: p, Stack: debug.Stack()}
+	*err = &outcome.Panic{Value: p, Stack: stack()}
 }
 
 func isAbort(p any) bool {
@@ -85,7 +97,7 @@ func SetRetryAfter(h http.Header, d time.Duration) {
 func ErrorAttrs(attrs []slog.Attr, err error) []slog.Attr {
 	attrs = append(attrs, slog.String("error", err.Error()))
 	if p, ok := errors.AsType[*outcome.Panic](err); ok {
-		attrs = append(attrs, slog.String("stack", string(p.Stack)))
+		attrs = append(attrs, slog.String("stack", p.Stack))
 	}
 	return attrs
 }

@@ -63,11 +63,31 @@ func RetryAfterOf(err error) (time.Duration, bool) {
 	return 0, false
 }
 
+type undecodableError struct{ err error }
+
+func (e *undecodableError) Error() string { return e.err.Error() }
+func (e *undecodableError) Unwrap() error { return e.err }
+
+// Undecodable marks err as that of a body which its handler could not be given:
+// the request is refused rather than failed. Undecodable(nil) is nil.
+func Undecodable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &undecodableError{err: err}
+}
+
+// IsUndecodable reports whether err, or an error that it wraps, was marked by [Undecodable].
+func IsUndecodable(err error) bool {
+	_, ok := errors.AsType[*undecodableError](err)
+	return ok
+}
+
 // Panic is the error made from a handler's panic, so that a panic is counted,
 // repeated and dead-lettered like any other failure.
 type Panic struct {
 	Value any    // what was passed to panic
-	Stack []byte // the goroutine's stack, as debug.Stack formats it
+	Stack string // where: a few frames in one line, the innermost first
 }
 
 func (p *Panic) Error() string { return fmt.Sprintf("the handler panicked: %v", p.Value) }

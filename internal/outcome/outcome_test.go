@@ -46,6 +46,13 @@ func TestPanicUnwrapsToItsError(t *testing.T) {
 	}
 }
 
+func TestUndecodable(t *testing.T) {
+	err := fmt.Errorf("outer: %w", outcome.Undecodable(io.EOF))
+	if !outcome.IsUndecodable(err) || !errors.Is(err, io.EOF) || outcome.IsUndecodable(io.EOF) || outcome.Undecodable(nil) != nil {
+		t.Errorf("%v, undecodable %v", err, outcome.IsUndecodable(err))
+	}
+}
+
 func TestBefore(t *testing.T) {
 	for _, test := range []struct {
 		attempt, maxAttempts int
