@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 
+	"cloud.google.com/go/compute/metadata"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/google"
 	"google.golang.org/api/impersonate"
@@ -17,6 +18,16 @@ const (
 	defaultIAMEndpoint = "https://iamcredentials.googleapis.com"
 	cloudPlatform      = "https://www.googleapis.com/auth/cloud-platform"
 )
+
+// isAttached reports whether the account to impersonate is the one that the metadata server speaks for anyway: nobody needs to
+// be allowed to impersonate themselves. If the server does not say, the impersonation that follows tells more.
+func isAttached(ctx context.Context, c *credentials) bool {
+	if c.document != nil {
+		return false
+	}
+	email, err := metadata.NewClient(nil).EmailWithContext(ctx, "default")
+	return err == nil && email == c.account
+}
 
 // impersonate asks for an ID token for a service account in the name of whoever c is: an access token for them first,
 // then generateIdToken. ctx carries the client for the first.

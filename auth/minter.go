@@ -315,7 +315,7 @@ func (m *Minter) request(audience string) (string, error) {
 	client := *m.config.HTTPClient
 	client.Transport = &boundTransport{ctx: ctx, base: client.Transport}
 	ctx = context.WithValue(ctx, oauth2.HTTPClient, &client)
-	if c.account != "" {
+	if c.account != "" && !isAttached(ctx, c) {
 		return m.impersonate(ctx, &client, c, audience)
 	}
 	var options []option.ClientOption

@@ -81,6 +81,10 @@ func TestValidateFindsEachMistake(t *testing.T) {
 		{"a receiver of another app", func(a *App) {
 			NewEvent[welcome](a.Service("login"), "signed-up").To(NewApp("other").Service("search"), "index")
 		}, []string{`subscription "index": other/search is a service of another app`}},
+		{"an empty path", func(a *App) {
+			s := a.Service("mailer")
+			NewTask[welcome](s, "send", From(s), Path(""))
+		}, []string{`dispatch.Path("")`}},
 		{"a path without a slash", func(a *App) {
 			s := a.Service("mailer")
 			NewTask[welcome](s, "send", From(s), Path("hook"))
@@ -127,7 +131,8 @@ func TestRoutesFillInDefaults(t *testing.T) {
 	login, mailer := app.Service("login"), app.Service("mailer")
 	NewTask[welcome](mailer, "send", From(login), Retry{MaxAttempts: 3}, Deadline(2*time.Minute))
 	NewTask[welcome](mailer, "quick", From(login), Deadline(time.Second), Retry{MaxBackoff: 100 * time.Millisecond})
-	NewEvent(login, "signed-up", OrderBy(func(w welcome) string { return w.To })).To(mailer, "greet", Retry{MaxAttempts: 95}, Path("/greet"))
+	NewEvent(login, "signed-up", OrderBy(func(w welcome) string { return w.To })).To(mailer, "greet", Retry{MaxAttempts: 95}, Path("/greet"),
+		Deadline(7500*time.Millisecond))
 	NewCall[welcome, welcome](mailer, "ask", From(login))
 
 	want := []RouteInfo{
@@ -145,7 +150,7 @@ func TestRoutesFillInDefaults(t *testing.T) {
 		{
 			Kind: KindSubscription, Name: "greet", To: "mailer", From: []string{"login"}, Event: "signed-up", Path: "/greet",
 			Retry:    Retry{MaxAttempts: 95, MinBackoff: time.Second, MaxBackoff: 10 * time.Minute},
-			Deadline: 30 * time.Second, TransportDeadline: 35 * time.Second, BackstopAttempts: 100, Ordered: true,
+			Deadline: 7500 * time.Millisecond, TransportDeadline: 13 * time.Second, BackstopAttempts: 100, Ordered: true, // whole seconds
 		},
 		{
 			Kind: KindCall, Name: "ask", To: "mailer", From: []string{"login"}, Path: "/_waybill/calls/ask",

@@ -51,6 +51,9 @@ func injectTrace(ctx context.Context, carrier propagation.TextMapCarrier) {
 	if !trace.SpanContextFromContext(ctx).IsValid() {
 		ctx = trace.ContextWithSpanContext(ctx, newTrace())
 	}
+	if s := trace.SpanContextFromContext(ctx); len(s.TraceState().String()) > maxAttributeValue {
+		ctx = trace.ContextWithSpanContext(ctx, s.WithTraceState(trace.TraceState{})) // it comes from outside, and Pub/Sub takes no longer one
+	}
 	propagation.TraceContext{}.Inject(ctx, carrier)
 }
 

@@ -81,7 +81,10 @@ func (jsonCodec) Unmarshal(data []byte, target any) error {
 		found, _, _ := strings.Cut(mismatch.Value, " ") // "number 7" without the 7
 		return fmt.Errorf("json: a %s stands where field %q takes a %s", found, mismatch.Field, mismatch.Type)
 	}
-	return err
+	if _, ok := errors.AsType[*json.SyntaxError](err); err == nil || ok {
+		return err
+	}
+	return errors.New("json: a value is not of its field's type") // a type's own UnmarshalJSON may quote what it got
 }
 
 type protobufCodec struct{}

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -90,8 +91,9 @@ func TestJSONErrorsHideValues(t *testing.T) {
 	var target struct {
 		Age  int
 		Name string
+		Born time.Time
 	}
-	for _, body := range []string{`{"Age": "4929-secret"}`, `{"Name": 4929}`, `{"Age": 49.29}`, `{"Age": 4929929292929292929292}`} {
+	for _, body := range []string{`{"Age": "4929-secret"}`, `{"Name": 4929}`, `{"Born": "4929-secret"}`, `{"Age": 49.29}`, `{"Age": 4929929292929292929292}`} {
 		err := jsonCodec{}.Unmarshal([]byte(body), &target)
 		if err == nil {
 			t.Fatalf("%s was read", body)

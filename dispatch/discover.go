@@ -143,6 +143,9 @@ func parseEnvironment(data []byte, source string) (*Environment, error) {
 // fillFromCloudRun fills in what the platform knows: project, region and the deterministic URLs.
 func (e *Environment) fillFromCloudRun(ctx context.Context, app *App, p platform) error {
 	e.onCloudRun = true
+	if e.isComplete(app) {
+		return nil
+	}
 	facts, err := p.facts(ctx)
 	if err != nil {
 		return fmt.Errorf("dispatch: asking Cloud Run's metadata server for the project and region: %w; try again, or name project, "+
@@ -161,6 +164,16 @@ func (e *Environment) fillFromCloudRun(ctx context.Context, app *App, p platform
 	}
 	e.Services = services
 	return nil
+}
+
+// isComplete reports whether there is nothing left that the platform could tell.
+func (e *Environment) isComplete(app *App) bool {
+	for _, name := range app.Services() {
+		if e.Services[name].URL == "" {
+			return false
+		}
+	}
+	return e.Project != "" && e.Location != ""
 }
 
 // metadataServer asks the real metadata server, or the one that GCE_METADATA_HOST names.

@@ -25,6 +25,7 @@ type Dispatcher struct {
 	log     *slog.Logger
 	grace   time.Duration
 	source  string // the ce-source of what this service sends
+	now     func() time.Time
 
 	tasks   *tasks.Client
 	pubsub  *pubsub.Client
@@ -40,7 +41,8 @@ type Dispatcher struct {
 	outbound *gate          // sends and requests under way
 	closers  []func() error // of what Open made beside the clients
 	closing  atomic.Bool
-	closed   chan struct{}
+	draining chan struct{} // closed when Shutdown begins
+	closed   chan struct{} // closed when it has ended
 	closeErr error
 }
 
@@ -49,6 +51,7 @@ type receiver struct {
 	route    *route
 	verifier *auth.Verifier
 	handler  atomic.Pointer[http.Handler]
+	without  http.Handler // answers while there is no handler
 }
 
 func newDispatcher(s *Service, cfg Config) *Dispatcher {
@@ -58,12 +61,14 @@ func newDispatcher(s *Service, cfg Config) *Dispatcher {
 		log:       cfg.Logger.With(slog.String("service", s.name)),
 		grace:     cfg.ShutdownGrace,
 		source:    "/" + s.app.name + "/" + s.name,
+		now:       cfg.Now,
 		tasksTo:   map[*route]tasks.Task{},
 		topics:    map[*route]string{},
 		calls:     map[*route]*caller{},
 		receivers: map[string]*receiver{},
 		inbound:   newGate(),
 		outbound:  newGate(),
+		draining:  make(chan struct{}),
 		closed:    make(chan struct{}),
 	}
 }
@@ -136,13 +141,19 @@ func (d *Dispatcher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer d.inbound.leave()
-	h := at.handler.Load()
-	if h == nil {
-		d.log.ErrorContext(r.Context(), "a message came for a route without a handler; add one", slog.String("route", at.route.name))
-		unavailable(w, "this route is declared, but the receiver has no handler for it")
+	if h := at.handler.Load(); h != nil {
+		(*h).ServeHTTP(w, r)
 		return
 	}
-	(*h).ServeHTTP(w, r)
+	at.without.ServeHTTP(w, r)
+}
+
+// withoutHandler answers declared callers of a route that has no handler yet; to others it says no more than with one.
+func (d *Dispatcher) withoutHandler(r *route) http.HandlerFunc {
+	return func(w http.ResponseWriter, request *http.Request) {
+		d.log.ErrorContext(request.Context(), "a message came for a route without a handler; add one", slog.String("route", r.name))
+		unavailable(w, "this route is declared, but the receiver has no handler for it")
+	}
 }
 
 // unavailable answers 503: nothing ran, so whoever sent it may send it again.
@@ -154,9 +165,11 @@ func unavailable(w http.ResponseWriter, reason string) {
 
 // Shutdown stops receiving, waits for the handlers that run, then stops sending, flushes what is not yet sent and
 // frees the clients. New requests are answered 503 from the first moment; Send and Request return [ErrClosed] once
-// the handlers have ended. It blocks until all of that is done or ctx is, and then returns ctx's error. A second call waits for the first.
+// the handlers have ended. It blocks until all of that is done, or ctx is: then it says what was left behind. A second call waits
+// for the first. ListenAndServe and Serve return after it.
 func (d *Dispatcher) Shutdown(ctx context.Context) error {
 	if d.closing.CompareAndSwap(false, true) {
+		close(d.draining)
 		d.closeErr = d.shutdown(ctx)
 		close(d.closed)
 	}
@@ -208,6 +221,23 @@ func (d *Dispatcher) disconnect(ctx context.Context) []error {
 	return problems
 }
 
+// known reports a route that was declared too late.
+func (d *Dispatcher) known(r *route) error {
+	ok := false
+	switch r.kind {
+	case KindTask:
+		_, ok = d.tasksTo[r]
+	case KindEvent:
+		_, ok = d.topics[r]
+	case KindCall:
+		_, ok = d.calls[r]
+	}
+	if !ok {
+		return fmt.Errorf("dispatch: %s was declared after %s was opened; declare everything in package-level variables", r, d.service)
+	}
+	return nil
+}
+
 // permit checks what every send needs: an open Dispatcher, a live context, a declaration.
 func (d *Dispatcher) permit(ctx context.Context, r *route) error {
 	if d == nil {
@@ -223,7 +253,7 @@ func (d *Dispatcher) permit(ctx context.Context, r *route) error {
 		return fmt.Errorf("dispatch: %w: %s belongs to another app than %s; use the contracts of app %q", ErrNotDeclared, r, d.service, d.service.app.name)
 	}
 	if r.mayBeSentBy(d.service) {
-		return nil
+		return d.known(r)
 	}
 	if r.kind == KindEvent {
 		return fmt.Errorf("dispatch: %w: service %q may not send %s, which is service %q's; declare an event of its own with dispatch.NewEvent",

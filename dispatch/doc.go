@@ -18,7 +18,8 @@
 // [Send] returns when Google has accepted the message. From then on it is delivered at least once to each receiver, until
 // a handler returns nil. A handler that fails is run again after the route's backoff. A message goes to the route's
 // dead-letter topic when the handler returns [Permanent], when it cannot be decoded, and when its last attempt fails; only
-// when the topic has accepted it is it acknowledged. Nothing else ends a message, but for Cloud Tasks' own retention of 31 days.
+// when the topic has accepted it is it acknowledged. What else ends a message: Cloud Tasks keeps a task for 31 days, Pub/Sub a
+// message for 7 days, and what the next paragraph says.
 //
 // Both transports count every delivery as an attempt, also one that finds nobody. A task nevertheless waits until a handler
 // has run: if that was the last attempt or later, and it fails, the task is a dead letter. A message of an event Pub/Sub moves to the
@@ -28,7 +29,8 @@
 // Handlers must bear duplicates; a message has the same [Message].ID each time. A task with a [Key] is accepted once.
 // An event with [OrderBy] is delivered in the order of sending within its key.
 //
-// [Request] runs the handler at most once, unless the declaration has [Retry], which says that repeating does no harm.
+// [Request] runs the handler at most once, unless the declaration has [Retry], which says that repeating does no harm, or the
+// handler itself asks to be called again: by [RetryAfter], or by answering 429.
 //
 // # Identity
 //
@@ -57,7 +59,7 @@
 // # Concurrency
 //
 // Everything may be used by several goroutines at once. Declare before opening, register handlers before serving.
-// [Dispatcher.Shutdown] blocks until every goroutine that the Dispatcher started has ended.
+// [Dispatcher.Shutdown] blocks until every goroutine that the Dispatcher started has ended, or its context does.
 //
 // # Testing
 //

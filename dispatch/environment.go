@@ -191,6 +191,12 @@ func (e *Environment) validate(app *App) []error {
 	return problems
 }
 
+// ValidateVariables reports what the process's own variables have against the environment: Google's Pub/Sub client follows
+// PUBSUB_EMULATOR_HOST by itself, also where the environment names no emulator.
+func (e *Environment) ValidateVariables() error {
+	return joinProblems("the environment", e.pubsubVariable())
+}
+
 // checkURL says why a URL cannot be a service's, or nil.
 func checkURL(raw string) error {
 	u, err := endpoint.Parse(raw)

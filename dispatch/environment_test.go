@@ -81,6 +81,14 @@ func TestDiscover(t *testing.T) {
 				"loner":  {URL: "https://loner-123456.europe-west1.run.app"},
 			}}, source: "the JSON in WAYBILL_ENV",
 		},
+		{
+			name: "on Cloud Run with everything given nobody is asked", platform: fakePlatform{err: errors.New("refused")},
+			vars: map[string]string{"K_SERVICE": "login", "WAYBILL_ENV": `{"project": "p", "location": "l", "services": {"login": {"url": "https://a.example.com"},
+				"mailer": {"url": "https://b.example.com"}, "search": {"url": "https://c.example.com"}, "loner": {"url": "https://d.example.com"}}}`},
+			want: Environment{Project: "p", Location: "l", Services: map[string]ServiceEnvironment{
+				"login": {URL: "https://a.example.com"}, "mailer": {URL: "https://b.example.com"}, "search": {URL: "https://c.example.com"}, "loner": {URL: "https://d.example.com"},
+			}}, source: "the JSON in WAYBILL_ENV",
+		},
 		{name: "nothing", problem: "start `waybill emulator`"},
 		{name: "a file that is not there", vars: map[string]string{"WAYBILL_ENV": file + "x"}, problem: "cannot be opened"},
 		{name: "a misspelt field", vars: map[string]string{"WAYBILL_ENV": `{"projekt": "p"}`}, problem: `unknown field "projekt"`},
@@ -142,7 +150,7 @@ func TestRequirementsAreTheServicesOwn(t *testing.T) {
 	yes := true
 	complete := func() *Environment {
 		return &Environment{Project: "p", Location: "l", Services: map[string]ServiceEnvironment{
-			"login":  {URL: "https://login.example.com"},
+			"login":  {URL: "https://login.example.com", ServiceAccount: "shop-login@p.iam.gserviceaccount.com"},
 			"mailer": {URL: "https://mailer.example.com", PlatformAsserts: &yes},
 			"search": {URL: "https://search.example.com", PlatformAsserts: &yes},
 		}}
@@ -165,6 +173,9 @@ func TestRequirementsAreTheServicesOwn(t *testing.T) {
 		{"a receiver does not guess whether the platform asserts", mailer, &Environment{Project: "p", Services: map[string]ServiceEnvironment{
 			"mailer": {URL: "https://mailer.example.com"},
 		}}, []string{`{"mailer": {"platform_asserts": true}}`}},
+		{"an account whose name Google does not take", login, &Environment{Project: "p", Location: "l", Services: map[string]ServiceEnvironment{
+			"mailer": {URL: "https://mailer.example.com"}, "search": {URL: "https://search.example.com"},
+		}}, []string{`service "login" would be login@p.iam.gserviceaccount.com, but the name of an account has 6 to 30 characters`}},
 		{
 			"tasks would leave for the cloud", login, &Environment{Project: "p", Location: "l", PubSubEmulator: "127.0.0.1:1", Services: complete().Services},
 			[]string{"would send its tasks to Google Cloud; set CLOUD_TASKS_EMULATOR_HOST"},
@@ -183,10 +194,22 @@ func TestRequirementsAreTheServicesOwn(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv(envCredentials, "")
+			t.Setenv(envPubSub, "")
 			wantProblems(t, errors.Join(requirements(tt.service, tt.env, edgesOf(tt.service))...), tt.want...)
 		})
 	}
 	_ = app
+}
+
+func TestAnEmulatorThatGooglesClientWouldFollowByItself(t *testing.T) {
+	_, _, _, _, loner := shop()
+	t.Setenv(envPubSub, "127.0.0.1:8085")
+	production := &Environment{Project: "p"}
+	wantProblems(t, errors.Join(requirements(loner, production, edgesOf(loner))...), "PUBSUB_EMULATOR_HOST=127.0.0.1:8085 is set", "unset the variable")
+	wantProblems(t, production.ValidateVariables(), "unset the variable")
+	local := &Environment{Project: "p", Emulator: "127.0.0.1:8085"}
+	wantProblems(t, errors.Join(requirements(loner, local, edgesOf(loner))...))
+	wantProblems(t, local.ValidateVariables())
 }
 
 func TestEnvironmentValidate(t *testing.T) {

@@ -80,7 +80,7 @@ func runMailer(ctx context.Context) error {
 // A whole receiver. It finds its environment by itself and serves until it is told to stop.
 func ExampleDispatcher_ListenAndServe() {
 	if err := runMailer(context.Background()); err != nil {
-		slog.Error("mailer ended", slog.Any("error", err))
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }

@@ -266,8 +266,12 @@ func TestUnusualRequests(t *testing.T) {
 	if status, answer := w.post(w.url(c.mailer, "/_waybill/tasks/unknown"), token, `{}`); status != http.StatusNotFound || !strings.Contains(answer, "no route at this path") {
 		t.Errorf("an unknown route: %d %s", status, answer)
 	}
-	if status, answer := w.post(w.url(c.search, "/_waybill/events/index-user"), "", `{}`); status != http.StatusServiceUnavailable || !strings.Contains(answer, "no handler") {
+	without := w.url(c.search, "/_waybill/events/index-user")
+	if status, answer := w.post(without, w.token(pushAccount, w.env.Services["search"].URL), `{}`); status != http.StatusServiceUnavailable || !strings.Contains(answer, "no handler") {
 		t.Errorf("a route without a handler: %d %s", status, answer)
+	}
+	if status, answer := w.post(without, "", `{}`); status != http.StatusUnauthorized {
+		t.Errorf("a route without a handler, and no token: %d %s", status, answer)
 	}
 	if status := w.get(w.url(c.mailer, "/_waybill/tasks/send-welcome"), token); status != http.StatusMethodNotAllowed {
 		t.Errorf("GET: %d, want 405", status)

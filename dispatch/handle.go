@@ -9,6 +9,7 @@ import (
 
 	"go.opentelemetry.io/otel/propagation"
 
+	"waybill.dev/internal/outcome"
 	"waybill.dev/pubsub"
 	wsync "waybill.dev/sync"
 	"waybill.dev/tasks"
@@ -55,7 +56,7 @@ func (d *Dispatcher) taskHandler(at *receiver, run runFunc) (http.Handler, error
 		Deadline:    r.effectiveDeadline(),
 		Logger:      d.log.With(slog.String("route", r.name)),
 		DeadLetter: func(ctx context.Context, t *tasks.Delivery, cause error) error {
-			return d.bury(ctx, r, corpse{
+			return d.bury(ctx, r, deadLetter{
 				body: t.Body, attributes: deadAttributesOfTask(t), fallbackID: t.Task, attempt: t.Attempt, cause: cause,
 			})
 		},
@@ -75,7 +76,7 @@ func (d *Dispatcher) pushHandler(at *receiver, run runFunc) (http.Handler, error
 		Deadline:     r.effectiveDeadline(),
 		Logger:       d.log.With(slog.String("route", r.name)),
 		DeadLetter: func(ctx context.Context, p *pubsub.Delivery, cause error) error {
-			return d.bury(ctx, r, corpse{
+			return d.bury(ctx, r, deadLetter{
 				body: p.Data, attributes: p.Attributes, fallbackID: p.ID, attempt: p.Attempt, cause: cause, orderingKey: p.OrderingKey,
 			})
 		},
@@ -128,7 +129,7 @@ func answer[Q, R any](ctx context.Context, d *Dispatcher, call *Call[Q, R], requ
 	m.Attempt, m.Caller = 1, request.Caller
 	var question Q
 	if err := d.decode(call.route, request.Header.Get("Content-Type"), request.Body, &question); err != nil {
-		return nil, wsync.Errorf(wsync.InvalidArgument, "%w", err)
+		return nil, wsync.Errorf(wsync.InvalidArgument, "%w", outcome.Undecodable(err))
 	}
 	reply, err := handler(ctx, question)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/api/option"
 
 	"waybill.dev/auth"
+	"waybill.dev/internal/httpserve"
 	"waybill.dev/pubsub"
 	wsync "waybill.dev/sync"
 	"waybill.dev/tasks"
@@ -28,6 +29,8 @@ type Config struct {
 	// ShutdownGrace bounds Close and the draining of ListenAndServe. Default: 8 s, since Cloud Run kills a
 	// container 10 s after SIGTERM.
 	ShutdownGrace time.Duration
+	// Now is the clock that messages are stamped and schedules counted by. Default: time.Now.
+	Now func() time.Time
 	// Transport carries calls. Default: one made for calls between services, see waybill.dev/sync.
 	Transport http.RoundTripper
 }
@@ -57,6 +60,9 @@ func Open(ctx context.Context, s *Service, options ...OpenOption) (*Dispatcher, 
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	if cfg.ShutdownGrace <= 0 {
 		cfg.ShutdownGrace = defaultShutdownGrace
@@ -95,11 +101,11 @@ func (d *Dispatcher) connect(ctx context.Context, edges edges, transport http.Ro
 	own := d.env.Service(d.service.app, d.service.name)
 	var err error
 	if len(edges.sendsTasks) > 0 {
-		var options []option.ClientOption
+		options := own.clientOptions()
 		if host := d.env.TasksEndpoint(); host != "" {
 			options = tasks.EmulatorOptions(host)
 		}
-		if d.tasks, err = tasks.NewClient(ctx, tasks.Config{ServiceAccount: own.ServiceAccount}, options...); err != nil {
+		if d.tasks, err = tasks.NewClient(ctx, tasks.Config{ServiceAccount: own.ServiceAccount, Now: d.now}, options...); err != nil {
 			return err
 		}
 	}
@@ -111,7 +117,7 @@ func (d *Dispatcher) connect(ctx context.Context, edges edges, transport http.Ro
 		d.topics[r] = d.env.topicOf(r)
 	}
 	if edges.needsPubSub() {
-		var options []option.ClientOption
+		options := own.clientOptions()
 		if host := d.env.PubSubEndpoint(); host != "" {
 			options = pubsub.EmulatorOptions(host)
 		}
@@ -168,6 +174,17 @@ func (d *Dispatcher) connectCalls(calls []*route, own ServiceEnvironment, transp
 	return nil
 }
 
+// clientOptions hand a service's own credentials to Google's clients; without any they find the application default ones.
+func (s ServiceEnvironment) clientOptions() []option.ClientOption {
+	switch {
+	case len(s.CredentialsJSON) > 0:
+		return []option.ClientOption{option.WithCredentialsJSON(s.CredentialsJSON)} //nolint:staticcheck // whatever type of credentials was given
+	case s.Credentials != "":
+		return []option.ClientOption{option.WithCredentialsFile(s.Credentials)} //nolint:staticcheck // whatever type of credentials was given
+	}
+	return nil
+}
+
 // prepareReceivers puts an endpoint in place for each receiving route: it verifies its own callers from the first
 // moment, and answers 503 until it has a handler.
 func (d *Dispatcher) prepareReceivers(routes []*route, own ServiceEnvironment) error {
@@ -198,7 +215,7 @@ func (d *Dispatcher) prepareReceivers(routes []*route, own ServiceEnvironment) e
 		if err != nil {
 			return fmt.Errorf("%s: %w", r, err)
 		}
-		d.receivers[r.path] = &receiver{route: r, verifier: v}
+		d.receivers[r.path] = &receiver{route: r, verifier: v, without: httpserve.Guard(v, d.log, d.withoutHandler(r), slog.String("route", r.name))}
 	}
 	return nil
 }

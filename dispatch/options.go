@@ -32,7 +32,7 @@ func (o FromOption) applyCall(r *route) { r.from = append(r.from, o.services...)
 // Without it, only what certainly did not run is repeated: a refused connection, 429, and a 503 that Waybill's
 // own receiver marked as safe.
 type Retry struct {
-	// MaxAttempts counts the first one too. After the last failure a task or an event goes to the route's dead
+	// MaxAttempts counts deliveries, the first one and those that found nobody too. After the last failure a task or an event goes to the route's dead
 	// letters. Default 10; for a call 3. At most 95 for a subscription, whose platform counts 100.
 	MaxAttempts int
 	// MinBackoff is the wait after the first failure; it doubles from there. Default 1 s; for a call 100 ms.

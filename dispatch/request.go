@@ -127,12 +127,15 @@ func (d *Dispatcher) roundTrip(ctx context.Context, r *route, body []byte) (cont
 		return "", nil, err
 	}
 	defer response.Body.Close()
+	if err := wsync.ReadError(response); err != nil {
+		return "", nil, err
+	}
 	if response.StatusCode != http.StatusOK {
-		return "", nil, wsync.ReadError(response)
+		return "", nil, fmt.Errorf("the answer %s is no reply of Waybill's; look at what is between the two services", response.Status)
 	}
 	answer, err = readAll(response)
 	if err != nil {
-		return "", nil, fmt.Errorf("reading the answer: %w", err)
+		return "", nil, fmt.Errorf("%w: reading the answer: %w", ErrAmbiguous, err)
 	}
 	return response.Header.Get("Content-Type"), answer, nil
 }
@@ -143,7 +146,7 @@ func (d *Dispatcher) setHeader(ctx context.Context, h http.Header, r *route, id 
 	h["Ce-Source"] = []string{d.source}
 	h["Ce-Type"] = []string{r.ceType()}
 	h["Ce-Specversion"] = []string{specVersion}
-	h["Ce-Time"] = []string{time.Now().UTC().Format(time.RFC3339Nano)}
+	h["Ce-Time"] = []string{d.now().UTC().Format(time.RFC3339Nano)}
 	h["Content-Type"] = []string{r.codec.ContentType()}
 	injectTrace(ctx, propagation.HeaderCarrier(h))
 }

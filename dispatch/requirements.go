@@ -9,6 +9,12 @@ import (
 	"waybill.dev/internal/names"
 )
 
+// The length of a service account's name. https://cloud.google.com/iam/docs/service-accounts-create
+const (
+	minAccountName = 6
+	maxAccountName = 30
+)
+
 // edges is what a service's own routes ask of it: the part of the contracts that it has to do with.
 type edges struct {
 	sendsTasks []*route
@@ -60,9 +66,23 @@ func requirements(s *Service, e *Environment, edges edges) []error {
 	if e.local() && e.PubSubEndpoint() == "" && edges.needsPubSub() {
 		p("Cloud Tasks is an emulator but Pub/Sub is not, so %s would publish to Google Cloud; set %s too", s, envPubSub)
 	}
+	if edges.needsPubSub() {
+		problems = append(problems, e.pubsubVariable()...)
+	}
 	problems = append(problems, requireOthers(s, e, edges)...)
 	problems = append(problems, requireOwn(s, e, edges)...)
 	return problems
+}
+
+// pubsubVariable reports an emulator that Google's Pub/Sub client would follow although the environment names none: it
+// reads the variable by itself.
+func (e *Environment) pubsubVariable() []error {
+	host := os.Getenv(envPubSub)
+	if host == "" || e.PubSubEndpoint() != "" {
+		return nil
+	}
+	return []error{fmt.Errorf("%s=%s is set, and Google's client follows it, but the environment (%s) names no Pub/Sub emulator; unset the variable, or add \"pubsub_emulator\"",
+		envPubSub, host, e)}
 }
 
 // requireOthers checks what must be known of the services at the other ends.
@@ -92,10 +112,26 @@ func requireOthers(s *Service, e *Environment, edges edges) []error {
 				problems = append(problems, fmt.Errorf("the environment has neither a project nor a service_account for service %q, so %s cannot tell who may send %s; add one",
 					from.name, s, r))
 			}
+			if !known[from.name] {
+				problems = append(problems, e.accountName(s.app, from.name)...)
+			}
 			known[from.name] = true
 		}
 	}
 	return problems
+}
+
+// accountName reports a default account that cannot exist, since Google does not take its name.
+func (e *Environment) accountName(app *App, service string) []error {
+	account := e.Service(app, service).ServiceAccount
+	if e.local() || account == "" || e.Services[service].ServiceAccount != "" {
+		return nil
+	}
+	if n := len(service); n >= minAccountName && n <= maxAccountName {
+		return nil
+	}
+	return []error{fmt.Errorf("service %q would be %s, but the name of an account has %d to %d characters; create another account and give it as its \"service_account\"",
+		service, account, minAccountName, maxAccountName)}
 }
 
 // requireOwn checks what must be known of the service itself.
@@ -114,6 +150,9 @@ func requireOwn(s *Service, e *Environment, edges edges) []error {
 	}
 	if len(edges.sendsTasks) > 0 && own.ServiceAccount == "" {
 		problems = append(problems, fmt.Errorf("the environment has neither a project nor a service_account for service %q, which its tasks must be sent as; add one", s.name))
+	}
+	if len(edges.sendsTasks)+len(edges.calls) > 0 {
+		problems = append(problems, e.accountName(s.app, s.name)...)
 	}
 	if len(edges.calls) > 0 && e.local() {
 		problems = append(problems, requireLocalCredentials(s, e, own)...)

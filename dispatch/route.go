@@ -131,7 +131,7 @@ func (r *route) validate() []error {
 	if len(r.from) == 0 && (r.kind == KindTask || r.kind == KindCall) {
 		p("nobody may send it; name the senders with dispatch.From")
 	}
-	if r.path != "" && (!strings.HasPrefix(r.path, "/") || strings.ContainsAny(r.path, "?#%{} ") || strings.Contains(r.path, "//") ||
+	if r.kind != KindEvent && r.to != nil && (!strings.HasPrefix(r.path, "/") || strings.ContainsAny(r.path, "?#%{} ") || strings.Contains(r.path, "//") ||
 		strings.Contains(r.path, "/../") || strings.HasSuffix(r.path, "/..")) {
 		p("dispatch.Path(%q): a path starts with a slash and has no query, escape, space or empty segment", r.path)
 	}
@@ -219,7 +219,7 @@ func (r *route) transportDeadline() time.Duration {
 	case KindTask:
 		return max(d, minDispatchDeadline)
 	case KindSubscription:
-		return max(d, minAckDeadline)
+		return max(d+time.Second-1, minAckDeadline).Truncate(time.Second) // an ack deadline has whole seconds
 	default:
 		return d
 	}

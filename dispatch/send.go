@@ -53,8 +53,8 @@ type Receipt struct {
 	ID           string    // the message's ID, the same at the receiver
 	Via          Via       // how it travels
 	Name         string    // the task's full name, or the Pub/Sub message's id
-	Duplicate    bool      // a task with this key was there already, so this one was dropped
-	ScheduledFor time.Time // of a task with After or At: its time; zero otherwise
+	Duplicate    bool      // a task with this key was there already, perhaps from this very Send, whose answer was lost; this one was dropped
+	ScheduledFor time.Time // of a task with After or At: its time; zero otherwise, and for a duplicate
 }
 
 // String is for logs: what was accepted, and under which name.
@@ -84,7 +84,7 @@ type outgoing struct {
 // Google has accepted the message.
 //
 // An error means that the message was not accepted, except for [ErrAmbiguous]. What is safe to repeat is repeated with
-// backoff until ctx ends: with a [Key], and whatever was refused before it left.
+// backoff, a few times and no longer than ctx lasts: with a [Key], and whatever was refused before it left.
 // [ErrNotDeclared], [ErrOption], [ErrTooLarge] and [ErrClosed] mean that nothing has left.
 func Send[M any](ctx context.Context, s Sender, to Route[M], message M, options ...SendOption) (Receipt, error) {
 	r, orderingKey := to.outbound(message)
@@ -115,7 +115,7 @@ func (d *Dispatcher) prepare(ctx context.Context, r *route, options []SendOption
 	for _, option := range options {
 		option.applySend(&o)
 	}
-	now := time.Now()
+	now := d.now()
 	out := &outgoing{route: r, keyed: o.key != nil}
 	var err error
 	if out.scheduled, err = o.schedule(r, now); err != nil {
@@ -191,11 +191,22 @@ func (d *Dispatcher) enqueue(ctx context.Context, out *outgoing, receipt *Receip
 	if err != nil {
 		return err
 	}
-	receipt.Name, receipt.Duplicate, receipt.ScheduledFor = accepted.Name, accepted.Duplicate, out.scheduled
+	receipt.Name, receipt.Duplicate = accepted.Name, accepted.Duplicate
+	if !accepted.Duplicate {
+		receipt.ScheduledFor = out.scheduled
+	}
 	return nil
 }
 
 func (d *Dispatcher) publish(ctx context.Context, out *outgoing, receipt *Receipt) error {
+	size := len(out.body) + len(out.orderingKey)
+	for name, value := range out.attributes {
+		size += len(name) + len(value)
+	}
+	if size > pubsub.MaxRequestSize-deadLetterRoom {
+		return fmt.Errorf("%w: it has %d bytes with its attributes, and an event %d at most, so that its dead letter can be kept; store it and send where it is, nothing was sent",
+			ErrTooLarge, size, pubsub.MaxRequestSize-deadLetterRoom)
+	}
 	id, err := d.pubsub.Publish(ctx, d.topics[out.route], pubsub.Message{
 		Data: out.body, Attributes: out.attributes, OrderingKey: out.orderingKey,
 	})
@@ -208,6 +219,8 @@ func translate(err error) error {
 	switch {
 	case errors.Is(err, tasks.ErrTooLarge), errors.Is(err, pubsub.ErrTooLarge):
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+	case errors.Is(err, ErrAmbiguous): // whatever else it is, something may have left
+		return err
 	case errors.Is(err, tasks.ErrClosed), errors.Is(err, pubsub.ErrClosed):
 		return fmt.Errorf("%w: %w", ErrClosed, err)
 	case status.Code(err) == codes.NotFound:

@@ -21,7 +21,7 @@ import (
 // It listens on PORT on Cloud Run; elsewhere on the environment's listen address for the service, or on the host and port
 // of its URL if that is loopback. Listening beyond loopback outside Cloud Run takes an explicit listen address.
 //
-// When ctx ends, or at SIGTERM or SIGINT, it shuts the Dispatcher down within Config.ShutdownGrace and returns nil if
+// When ctx ends, at SIGTERM or SIGINT, or once Shutdown was called, it shuts the Dispatcher down within Config.ShutdownGrace and returns nil if
 // all went well. A second signal ends the process at once.
 func (d *Dispatcher) ListenAndServe(ctx context.Context) error {
 	if err := d.Check(); err != nil {
@@ -63,6 +63,7 @@ func (d *Dispatcher) Serve(ctx context.Context, l net.Listener) error {
 	var problem error
 	select {
 	case problem = <-served:
+	case <-d.draining: // somebody called Shutdown
 	case <-ctx.Done():
 		stop() // from here on a second signal has its default effect
 	}
@@ -72,8 +73,8 @@ func (d *Dispatcher) Serve(ctx context.Context, l net.Listener) error {
 	if err := d.Shutdown(grace); err != nil {
 		problem = errors.Join(problem, err)
 	}
-	if err := server.Shutdown(grace); err != nil { // a handler outstayed the grace, as the line above says already
-		problem = errors.Join(problem, server.Close())
+	if err := server.Shutdown(grace); err != nil {
+		problem = errors.Join(problem, fmt.Errorf("connections were cut: %w", err), server.Close())
 	}
 	for err := range served { // waits for the server's goroutine
 		problem = errors.Join(problem, err)
@@ -98,8 +99,5 @@ func (d *Dispatcher) listenAddress(port string, cloudRun bool) (string, error) {
 		return "", fmt.Errorf("dispatch: nothing says where service %q listens; set \"listen\" for it in the environment, such as 127.0.0.1:8080, "+
 			"or 0.0.0.0:8080 to be reached from other machines", d.service.name)
 	}
-	if port == "" {
-		port = firstOf(u.Port(), "80")
-	}
-	return net.JoinHostPort(u.Hostname(), port), nil
+	return net.JoinHostPort(u.Hostname(), firstOf(u.Port(), "80")), nil
 }

@@ -21,7 +21,7 @@ func TestListenAddress(t *testing.T) {
 		{name: "Cloud Run without a port", own: ServiceEnvironment{URL: "https://mailer.example.com"}, cloudRun: true, want: ":8080"},
 		{name: "a local URL", own: ServiceEnvironment{URL: "http://localhost:9000"}, want: "localhost:9000"},
 		{name: "a local URL without a port", own: ServiceEnvironment{URL: "http://[::1]"}, want: "[::1]:80"},
-		{name: "PORT never opens more than loopback", own: ServiceEnvironment{URL: "http://127.0.0.1:9000"}, port: "7000", want: "127.0.0.1:7000"},
+		{name: "the URL is what senders use, whatever PORT says", own: ServiceEnvironment{URL: "http://127.0.0.1:9000"}, port: "7000", want: "127.0.0.1:9000"},
 		{name: "the default of a local run", emulator: "127.0.0.1:8085", want: "127.0.0.1:8101"},
 		{name: "an explicit word", own: ServiceEnvironment{URL: "https://mailer.example.com", Listen: "0.0.0.0:8080"}, want: "0.0.0.0:8080"},
 		{name: "beyond loopback without a word", own: ServiceEnvironment{URL: "https://mailer.example.com"}, port: "8080", problem: `set "listen"`},

@@ -58,6 +58,9 @@ func Create(ctx context.Context, p *Plan, o Options) ([]Change, error) {
 	if !p.env.IsEmulated() && !o.Cloud {
 		return nil, errors.New("deploy: this environment is not an emulator; nothing was created: set Options.Cloud to create in Google Cloud")
 	}
+	if err := p.env.ValidateVariables(); err != nil {
+		return nil, err
+	}
 	var c creator
 	if err := c.pubsub(ctx, p, o); err != nil {
 		return c.changes, err

@@ -3,7 +3,6 @@ package deploy_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 
 	"waybill.dev/dispatch"
@@ -34,6 +33,6 @@ func Example() {
 }
 
 func fail(err error) {
-	slog.Error(err.Error())
+	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
 }
