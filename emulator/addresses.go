@@ -1,7 +1,5 @@
 package emulator
 
-import "net"
-
 // Addr is the address that the Emulator listens on, as host:port. It is what
 // PUBSUB_EMULATOR_HOST and CLOUD_TASKS_EMULATOR_HOST take. When it listens on every
 // interface, Addr is the loopback address with its port.
@@ -31,14 +29,4 @@ func (e *Emulator) Environ() []string {
 		"CLOUD_TASKS_EMULATOR_HOST=" + e.addr,
 		"GCE_METADATA_HOST=" + e.addr,
 	}
-}
-
-// reachable is the address that a client on this machine uses for one that is listened on.
-func reachable(a net.Addr) string {
-	tcp, ok := a.(*net.TCPAddr)
-	if !ok || !tcp.IP.IsUnspecified() {
-		return a.String()
-	}
-	loopback := net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: tcp.Port}
-	return loopback.String()
 }

@@ -13,11 +13,40 @@
 // clients at it. Google's Go client for Cloud Tasks reads none of them: give it the address as its
 // endpoint, an insecure connection and no authentication.
 //
-// Each service of a local run gets its own service account: write [Emulator.KeyFile] to a file, and name
-// that in the service's GOOGLE_APPLICATION_CREDENTIALS. The metadata server knows one default account
-// per emulator, and any other by its email address.
+// Receivers verify tokens with the keys at [Emulator.KeysURL], by the same code as in production, or with what the
+// discovery document at [Emulator.URL] names. [Emulator.RotateKeys] shows how they take a new key, and the end of an
+// old one.
 //
-// Receivers verify tokens with the keys at [Emulator.KeysURL], by the same code as in production.
+// # Who a service is
+//
+// Each service of a local run gets its own service account, in one of these ways:
+//   - A key file: write [Emulator.KeyFile] to a file, and name that in the service's GOOGLE_APPLICATION_CREDENTIALS.
+//   - A metadata server: give the service the address that [Emulator.Metadata] returns for its account as its
+//     GCE_METADATA_HOST. This is how it works on Cloud Run, and every client understands it. Google's for Go takes
+//     HOST:PORT/_emulator/metadata/EMAIL as well, which is known before the emulator runs; that for Node cuts the
+//     path off.
+//   - generateIdToken and generateAccessToken of the IAM Credentials API, for impersonation.
+//
+// The metadata server on the emulator's own port has one default account, and knows any other by its email address.
+//
+// # Behind Cloud Run
+//
+// [Emulator.Gate] puts in front of a container what Cloud Run puts there: a listener that verifies the token, asks
+// whether the caller may invoke the service, and forwards the request without the token's signature.
+//
+//	g, err := e.Gate(ctx, emulator.GateConfig{
+//		Service:  "user-profiles",
+//		Target:   "http://127.0.0.1:8080", // where the container listens
+//		Invokers: []string{"serviceAccount:login@shop.iam.gserviceaccount.com"},
+//	})
+//	// g.URL() is the service's: for its callers, its tasks and pushes, and the audience of their tokens.
+//
+// The token is the one in X-Serverless-Authorization, if that is there, or else the one in Authorization. Without a
+// token, or for an account that does not hold roles/run.invoker, the answer is 403; for a token that is not good, 401.
+// Who holds the role is changed by [Gate.SetInvokers], or over HTTP as with Cloud Run's Admin API, at
+// /v2/projects/P/locations/L/services/S:setIamPolicy. A service that allUsers may invoke is open, and nothing is
+// checked or changed on the way. [Signature] chooses how Google's documentation is read; a receiver should work with
+// each reading.
 //
 // # Guarantees
 //
@@ -57,20 +86,42 @@
 //
 // # Control over HTTP
 //
-//	GET  /_emulator/ready             200 once it accepts
-//	GET  /_emulator/keys/ACCOUNT      a key file
-//	POST /_emulator/advance?by=10m    Advance
-//	POST /_emulator/reset             Reset
+//	GET  /_emulator/ready                             200 once it accepts
+//	GET  /_emulator/keys/ACCOUNT                      a key file
+//	POST /_emulator/advance?by=10m                    Advance
+//	POST /_emulator/reset                             Reset
+//	POST /_emulator/rotate-keys[?old=withdraw]        RotateKeys; the answer is the new key's id
+//	POST /_emulator/metadata?account=EMAIL            Metadata; the answer is the address
+//	POST /_emulator/gates?service=S&target=URL&...    Gate; the answer is its URL
+//
+// The parameters of a gate are those of [GateConfig]: service, target, listen, and any number of invoker and audience;
+// signature is removed, removed-from-serverless or kept. Such a gate stays until the emulator stops.
 //
 // # Where it differs from the real services
 //
 // Identity:
-//   - Nothing is authorized: every caller may do everything, every account exists, no account needs the
-//     right to act as another. IAM policies are kept and have no effect.
-//   - Keys are new at every start, unless Config.Keys keeps them, and cached for a minute, not for hours. Access tokens ("ya29.") are
-//     not checked anywhere.
+//   - Nothing is authorized but the invokers of a gate: every caller may do everything, every account exists, no account
+//     needs the right to act as another. Other IAM policies are kept and have no effect.
+//   - Keys are new at every start, unless Config.Keys keeps them, and cached for a minute, not for hours. They change on
+//     command alone. Access tokens ("ya29.") are not checked anywhere.
 //   - The metadata server has the paths that clients read at start, and no more. It puts the email into
-//     tokens of format=standard too, as Cloud Run's does.
+//     tokens of format=standard too, as Cloud Run's does. format=full adds google.compute_engine of an instance that
+//     there is not.
+//   - Nobody signs in with a browser: the discovery document names no endpoints for it that answer.
+//
+// Gates:
+//   - They speak HTTP/1 without TLS, and X-Forwarded-Proto says http. Bodies of any size pass, where Cloud Run stops at
+//     32 MiB by HTTP/1. There is no limit on concurrency, and no ingress setting.
+//   - The service's URL is an audience with and without a slash at its end, custom ones are compared exactly. Paths in
+//     audiences and Cloud Run's second URL are not known: list them as GateConfig.Audiences.
+//   - A token needs a verified email: one of generateIdToken without includeEmail is refused.
+//   - roles/run.invoker and roles/run.admin on the service count, not what a project or an organization grants.
+//     Conditions are refused, and groups have no members.
+//   - A change of the policy is effective at once. On Cloud Run it can take minutes.
+//   - Of the Admin API there are getIamPolicy and setIamPolicy, and only for services that have a gate.
+//   - On a public service the headers stay as they are. Whether Cloud Run does so with tokens of Google's is not
+//     documented; that it does with those of others is how Firebase works behind it.
+//   - What a container that does not answer looks like, 503 and 504 in plain text, is our own choice of words.
 //
 // Cloud Tasks:
 //   - An http URL may carry a token; the real service refuses an Authorization header on one.

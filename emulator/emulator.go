@@ -8,21 +8,23 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
 
 	"waybill.dev/emulator/internal/clock"
 	"waybill.dev/emulator/internal/cloudtasks"
+	"waybill.dev/emulator/internal/gate"
 	"waybill.dev/emulator/internal/issuer"
 	"waybill.dev/emulator/internal/oneport"
 	"waybill.dev/emulator/internal/pubsub"
 	"waybill.dev/emulator/internal/rest"
+	"waybill.dev/emulator/internal/sideport"
 )
 
 // Emulator is a running emulator. Use [Start]. It is safe for concurrent use.
 type Emulator struct {
+	config    Config
 	addr      string
 	clock     *clock.Clock
 	issuer    *issuer.Issuer
@@ -33,6 +35,8 @@ type Emulator struct {
 	grpc      *grpc.Server
 	http      *http.Server
 	serving   sync.WaitGroup
+	services  gate.Services
+	metadata  metadataServers
 
 	patience context.Context // ends when work in flight must be cut off
 	hurry    context.CancelFunc
@@ -56,15 +60,12 @@ func Start(ctx context.Context, config Config) (*Emulator, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	base, err := (&net.ListenConfig{}).Listen(ctx, "tcp", config.Listen)
+	base, err := sideport.Listen(ctx, config.Listen)
 	if err != nil {
-		if errors.Is(err, syscall.EADDRINUSE) {
-			return nil, fmt.Errorf("emulator: %s is in use: stop what listens there (another emulator?), or choose another address; port 0 picks a free one: %w", config.Listen, err)
-		}
-		return nil, fmt.Errorf("emulator: cannot listen on %s: %w", config.Listen, err)
+		return nil, err
 	}
 
-	e := &Emulator{addr: reachable(base.Addr()), clock: clock.New(), grpc: newGRPCServer(config.Logger)}
+	e := &Emulator{config: config, addr: sideport.Reachable(base.Addr()), clock: clock.New(), grpc: newGRPCServer(config.Logger)}
 	e.issuer, err = issuer.New(issuer.Config{
 		URL:      e.URL(),
 		Project:  config.Project,
@@ -143,14 +144,14 @@ func newTransport() *http.Transport {
 func (e *Emulator) Advance(d time.Duration) { e.clock.Advance(d) }
 
 // Reset forgets every queue, task, topic, subscription and message, and breaks off deliveries in
-// flight; when it returns, none is left. Keys, tokens, connections and the clock stay.
+// flight; when it returns, none is left. Keys, tokens, gates, connections and the clock stay.
 func (e *Emulator) Reset() {
 	e.tasks.Reset()
 	e.topics.Reset()
 }
 
-// Shutdown stops the Emulator: no new deliveries, then the tasks in flight end, then the calls in
-// flight. When ctx is done first, they are cut off, and Shutdown returns the context's error. Streams,
+// Shutdown stops the Emulator: no new deliveries, then the tasks in flight end, then the requests at
+// gates, then the calls in flight. When ctx is done first, they are cut off, and Shutdown returns the context's error. Streams,
 // pulls and pushes end at once: Pub/Sub delivers again what was not acknowledged. Shutdown
 // returns when everything has stopped and may be called twice.
 func (e *Emulator) Shutdown(ctx context.Context) error {
@@ -178,6 +179,7 @@ func (e *Emulator) stopAll() error {
 	errs := []error{e.tasks.Close(e.patience)}
 	// This one breaks everything off at once, and Pub/Sub would deliver it again; so it needs no patience.
 	errs = append(errs, e.topics.Close(context.WithoutCancel(e.patience)))
+	errs = append(errs, e.services.Shutdown(e.patience))
 
 	stopGRPC := context.AfterFunc(e.patience, e.grpc.Stop)
 	e.grpc.GracefulStop()
@@ -185,7 +187,7 @@ func (e *Emulator) stopAll() error {
 	if err := e.http.Shutdown(e.patience); err != nil {
 		errs = append(errs, err, e.http.Close())
 	}
-	errs = append(errs, e.port.Close())
+	errs = append(errs, e.metadata.shutdown(e.patience), e.port.Close())
 	e.serving.Wait()
 	e.clock.Close()
 	e.issuer.Close()

@@ -1,6 +1,7 @@
 package emulator_test
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -8,8 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"cloud.google.com/go/compute/metadata"
 	"golang.org/x/oauth2/google"
+	"google.golang.org/api/googleapi"
+	"google.golang.org/api/iamcredentials/v1"
 	"google.golang.org/api/idtoken"
 	"google.golang.org/api/option"
 
@@ -101,43 +103,33 @@ func TestKeyFileOverHTTPNamesTheHostThatWasAsked(t *testing.T) {
 	validate(t, e, token.AccessToken, "https://mailer.test")
 }
 
-func TestMetadataServerByGooglesClients(t *testing.T) {
-	e := start(t, emulator.Config{Project: "shop", MetadataAccount: account})
-	for _, variable := range e.Environ() {
-		if name, value, _ := strings.Cut(variable, "="); name == "GCE_METADATA_HOST" {
-			t.Setenv(name, value)
-		}
-	}
-	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", "")
-	t.Setenv("HOME", t.TempDir()) // a developer's own credentials would win
-	source, err := idtoken.NewTokenSource(t.Context(), "https://mailer.test")
+// The official client of the IAM Credentials API.
+func TestCredentialsByGooglesClient(t *testing.T) {
+	e := start(t, emulator.Config{})
+	client, err := iamcredentials.NewService(t.Context(), option.WithEndpoint(e.URL()), option.WithoutAuthentication(), option.WithHTTPClient(http.DefaultClient))
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := source.Token()
+	accounts := client.Projects.ServiceAccounts
+	const name = "projects/-/serviceAccounts/" + account
+	minted, err := accounts.GenerateIdToken(name, &iamcredentials.GenerateIdTokenRequest{
+		Audience: "https://mailer.test", IncludeEmail: true, Delegates: []string{"projects/-/serviceAccounts/" + stranger},
+	}).Context(t.Context()).Do()
 	if err != nil {
 		t.Fatal(err)
 	}
-	claims := validate(t, e, token.AccessToken, "https://mailer.test")
-	instance, _ := claims["google"].(map[string]any)["compute_engine"].(map[string]any)
-	if claims["email"] != account || instance["project_id"] != "shop" {
+	if claims := validate(t, e, minted.Token, "https://mailer.test"); claims["email"] != account {
 		t.Errorf("claims: %v", claims)
 	}
-
-	client := metadata.NewClient(&http.Client{Transport: http.DefaultTransport})
-	for path, want := range map[string]string{
-		"project/project-id":                              "shop",
-		"instance/service-accounts/default/email":         account,
-		"instance/service-accounts/" + account + "/email": account,
-	} {
-		if got, err := client.GetWithContext(t.Context(), path); err != nil || got != want {
-			t.Errorf("%s: %q, %v; want %q", path, got, err, want)
-		}
+	access, err := accounts.GenerateAccessToken(name, &iamcredentials.GenerateAccessTokenRequest{
+		Scope: []string{"https://www.googleapis.com/auth/cloud-platform"}, Lifetime: "300s",
+	}).Context(t.Context()).Do()
+	if err != nil || !strings.HasPrefix(access.AccessToken, "ya29.") {
+		t.Errorf("%v, %v", access, err)
 	}
-	if region, err := client.GetWithContext(t.Context(), "instance/region"); err != nil || !strings.HasSuffix(region, "/regions/us-central1") {
-		t.Errorf("region %q, %v", region, err)
-	}
-	if _, err := client.GetWithContext(t.Context(), "instance/nothing"); err == nil {
-		t.Error("a path that does not exist was answered")
+	_, err = accounts.GenerateIdToken(name, &iamcredentials.GenerateIdTokenRequest{}).Context(t.Context()).Do()
+	var failure *googleapi.Error
+	if !errors.As(err, &failure) || failure.Code != http.StatusBadRequest || !strings.Contains(failure.Message, "audience") {
+		t.Errorf("without an audience: %v", err)
 	}
 }

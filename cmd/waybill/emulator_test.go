@@ -49,6 +49,10 @@ func TestEmulator(t *testing.T) {
 		"  export CLOUD_TASKS_EMULATOR_HOST=" + address + "\n",
 		"  export GCE_METADATA_HOST=" + address + "\n",
 		"  export GOOGLE_CLOUD_PROJECT=shop\n",
+		"  export CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true\n",
+		"  export CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB=" + url + "/\n",
+		"  export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDTASKS=" + url + "/\n",
+		"\nForget every queue, task, topic and subscription:\n\n  curl -fsS -X POST " + url + "/_emulator/reset\n",
 		"  curl -fsS -o login.json " + url + "/_emulator/keys/login@shop.iam.gserviceaccount.com\n",
 	} {
 		if !strings.Contains(stdout.String(), want) {
@@ -58,6 +62,11 @@ func TestEmulator(t *testing.T) {
 	if strings.Contains(stdout.String(), "WAYBILL_ENV") {
 		t.Errorf("WAYBILL_ENV without services:\n%s", stdout)
 	}
+
+	if strings.Contains(stdout.String(), "passed on") {
+		t.Errorf("Pub/Sub is passed on to nobody:\n%s", stdout)
+	}
+	post(t, url+"/_emulator/reset", "")
 
 	var key struct {
 		Email    string `json:"client_email"`
@@ -121,6 +130,30 @@ func TestEmulatorPortInUse(t *testing.T) {
 	}
 }
 
+func TestEmulatorUpstream(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	address := listener.Addr().String()
+	_, stdout, _, stop := start(t, "--pubsub-upstream", address)
+	if want := "\nPub/Sub is passed on to " + address + ": it answers.\n"; !strings.Contains(stdout.String(), want) {
+		t.Errorf("the output lacks %q:\n%s", want, stdout)
+	}
+	stop()
+	listener.Close()
+	_, stdout, _, _ = start(t, "--pubsub-upstream", address)
+	for _, want := range []string{
+		"\nPub/Sub is passed on to " + address + ": nothing listens there yet.\n",
+		"\nForget every queue and task; Google's emulator keeps its topics and subscriptions:\n",
+	} {
+		if !strings.Contains(stdout.String(), want) {
+			t.Errorf("the output lacks %q:\n%s", want, stdout)
+		}
+	}
+}
+
 // A task for a receiver that is not there: created over REST, seen on stderr.
 func TestEmulatorShowsFailedDeliveries(t *testing.T) {
 	url, _, stderr, _ := start(t)
@@ -135,7 +168,8 @@ func TestEmulatorShowsFailedDeliveries(t *testing.T) {
 	post(t, url+location, `{"name": "projects/shop/locations/us-central1/queues/mails"}`)
 	post(t, url+location+"/mails/tasks", `{"task": {"httpRequest": {"url": "http://`+nobody+`/welcome?token=secret"}}}`)
 	stderr.until(t, nobody)
-	stderr.until(t, "refused")
+	stderr.until(t, `msg="delivery failed" target=http://`+nobody+"/welcome reason=")
+	stderr.until(t, "connection refused")
 	if strings.Contains(stderr.String(), "secret") {
 		t.Errorf("the query is shown:\n%s", stderr)
 	}

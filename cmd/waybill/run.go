@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 )
 
@@ -83,11 +84,16 @@ func parse(flags *flag.FlagSet, args []string, usage string, stdout, stderr io.W
 		}
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "waybill %s: %v; run: waybill help %[1]s\n", flags.Name(), err)
+		fmt.Fprintf(stderr, "waybill %s: %s; run: waybill help %[1]s\n", flags.Name(), twoHyphens(err))
 		return exitUsage, false
 	}
 	return exitOK, true
 }
+
+// Package flag writes -name where our help writes --name. What stands in quotes is the user's own.
+var flagInError = regexp.MustCompile(`^(flag provided but not defined: |flag needs an argument: |invalid (?:boolean )?value "(?:[^"\\]|\\.)*" for (?:flag )?)-`)
+
+func twoHyphens(err error) string { return flagInError.ReplaceAllString(err.Error(), "${1}--") }
 
 func printFlags(w io.Writer, flags *flag.FlagSet, usage string) {
 	fmt.Fprint(w, usage)

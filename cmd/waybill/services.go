@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,10 +23,13 @@ func (s *services) String() string { return "" }
 func (s *services) Set(text string) error {
 	name, url, ok := strings.Cut(text, "=")
 	if !ok {
-		return fmt.Errorf("want NAME=URL, as in mailer=http://127.0.0.1:8101")
+		return errors.New("want NAME=URL, as in mailer=http://127.0.0.1:8101")
 	}
 	if err := names.Check("service", name, names.MaxName); err != nil {
 		return err
+	}
+	if !strings.Contains(url, "://") {
+		return withScheme(name, url)
 	}
 	if _, err := endpoint.Parse(url); err != nil {
 		return err
@@ -35,4 +39,15 @@ func (s *services) Set(text string) error {
 	}
 	*s = append(*s, service{name, strings.TrimSuffix(url, "/")})
 	return nil
+}
+
+// withScheme says how to write an address that has no scheme.
+func withScheme(name, address string) error {
+	for _, scheme := range []string{"http", "https"} { // http is for this machine
+		url := scheme + "://" + address
+		if _, err := endpoint.Parse(url); err == nil {
+			return fmt.Errorf("write %s=%s", name, url)
+		}
+	}
+	return errors.New("want NAME=URL, as in mailer=http://127.0.0.1:8101")
 }

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"strings"
+	"time"
 
 	"waybill.dev/dispatch"
 	"waybill.dev/emulator"
@@ -13,13 +16,16 @@ import (
 
 // A welcome is what the emulator prints once it accepts: lines to paste into a shell.
 type welcome struct {
-	emulator          *emulator.Emulator
-	project, location string
-	services          services
+	emulator *emulator.Emulator
+	config   emulator.Config // as the flags gave it
+	services services
 }
 
-func (w welcome) print(out io.Writer) {
+func (w welcome) print(ctx context.Context, out io.Writer) {
 	fmt.Fprintf(out, "Cloud Tasks, Pub/Sub and the token issuer listen on %s, over gRPC and HTTP.\n", w.emulator.Addr())
+	if upstream := w.config.PubSubUpstream; upstream != "" {
+		fmt.Fprintf(out, "Pub/Sub is passed on to %s: %s.\n", upstream, reach(ctx, upstream))
+	}
 
 	fmt.Fprint(out, "\nPoint a shell at them:\n\n")
 	for _, variable := range w.variables() {
@@ -35,23 +41,44 @@ func (w welcome) print(out io.Writer) {
 		fmt.Fprint(out, "\nEach service has a key file of its own, for its own shell:\n\n")
 	}
 	for _, s := range known {
-		account := names.Account(s.name, w.project)
+		account := names.Account(s.name, w.config.Project)
 		fmt.Fprintf(out, "  curl -fsS -o %s.json %s/_emulator/keys/%s\n", s.name, w.emulator.URL(), account)
 		fmt.Fprintf(out, "  export GOOGLE_APPLICATION_CREDENTIALS=\"$PWD/%s.json\"\n", s.name)
 	}
 
+	fmt.Fprintf(out, "\nLet gcloud use them too, without a login (with --project %s; unset these for Google Cloud itself):\n\n", w.config.Project)
+	fmt.Fprint(out, "  export CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true\n")
+	fmt.Fprintf(out, "  export CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB=%s/\n", w.emulator.URL())
+	fmt.Fprintf(out, "  export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDTASKS=%s/\n", w.emulator.URL())
+
+	forgotten := "every queue, task, topic and subscription"
+	if w.config.PubSubUpstream != "" {
+		forgotten = "every queue and task; Google's emulator keeps its topics and subscriptions"
+	}
+	fmt.Fprintf(out, "\nForget %s:\n\n  curl -fsS -X POST %s/_emulator/reset\n", forgotten, w.emulator.URL())
+
 	fmt.Fprint(out, "\nDeliveries that fail are shown below, each reason once. Ctrl-C stops.\n")
+}
+
+// reach tells whether something listens at address.
+func reach(ctx context.Context, address string) string {
+	connection, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return "nothing listens there yet"
+	}
+	_ = connection.Close() // nothing was sent
+	return "it answers"
 }
 
 // variables are those of the emulator, the project and, with services, Waybill's own.
 func (w welcome) variables() []string {
-	variables := append(w.emulator.Environ(), "GOOGLE_CLOUD_PROJECT="+w.project)
+	variables := append(w.emulator.Environ(), "GOOGLE_CLOUD_PROJECT="+w.config.Project)
 	if len(w.services) == 0 {
 		return variables
 	}
 	environment := dispatch.Environment{
-		Project:  w.project,
-		Location: w.location,
+		Project:  w.config.Project,
+		Location: w.config.Location,
 		Emulator: w.emulator.Addr(),
 		Services: make(map[string]dispatch.ServiceEnvironment, len(w.services)),
 	}

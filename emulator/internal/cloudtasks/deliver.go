@@ -6,27 +6,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"log/slog"
 	"net/http"
 	"net/textproto"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+
+	"waybill.dev/emulator/internal/deliverylog"
 )
 
 const (
 	defaultDeadline = 10 * time.Minute
 	// maxDrain is how much of an answer is read, so that the connection can be used again.
 	maxDrain = 256 << 10
-	// maxReason is how much of a refusal's body is logged.
-	maxReason = 200
 )
 
 // deliver makes the attempt's request and waits for its answer, within the task's deadline.
-func (e *Engine) deliver(ctx context.Context, a *attempt) result {
+func (e *Engine) deliver(ctx context.Context, log *deliverylog.Log, a *attempt) result {
 	deadline := defaultDeadline
 	if d := a.spec.GetDispatchDeadline(); d != nil {
 		deadline = d.AsDuration()
@@ -34,20 +33,20 @@ func (e *Engine) deliver(ctx context.Context, a *attempt) result {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 
-	target := a.spec.GetHttpRequest()
 	r, reason := e.exchange(ctx, a)
+	url := a.spec.GetHttpRequest().GetUrl()
+	_, taskID := shortNames(a.spec.GetName())
+	id := slog.String("task", taskID)
 	switch {
+	case r.ok():
+		log.Succeeded(ctx, url, id)
 	case r.answered: // also if the time ran out just then
+		log.Refused(ctx, url, r.status, reason, id)
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		r = result{status: http.StatusGatewayTimeout}
-		reason = fmt.Sprintf("no answer within the dispatch deadline of %v", deadline)
-	case ctx.Err() != nil:
-		return r // broken off by Reset or Close
-	}
-	if r.ok() {
-		e.refused.succeeded(target.GetUrl())
-	} else {
-		e.refused.report(ctx, target.GetUrl(), r.status, reason, a.spec.GetName())
+		log.Failed(ctx, url, fmt.Sprintf("no answer within the dispatch deadline of %v", deadline), id)
+	case ctx.Err() == nil: // else it was broken off by Reset or Close
+		log.Failed(ctx, url, reason, id)
 	}
 	return r
 }
@@ -61,29 +60,29 @@ func (e *Engine) exchange(ctx context.Context, a *attempt) (result, string) {
 	}
 	response, err := e.client.Do(request)
 	if err != nil {
-		return none, withoutURL(err).Error()
+		return none, deliverylog.Unanswered(err).Error()
 	}
 	defer func() { _ = response.Body.Close() }() // read to its end, or of no more use
 
-	start, err := io.ReadAll(io.LimitReader(response.Body, maxReason))
+	start, err := io.ReadAll(io.LimitReader(response.Body, deliverylog.AnswerBytes))
 	if err == nil {
 		_, err = io.CopyN(io.Discard, response.Body, maxDrain)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
-		return none, "the answer broke off: " + withoutURL(err).Error()
+		return none, "the answer broke off: " + deliverylog.Unanswered(err).Error()
 	}
 	return result{
 		status:     response.StatusCode,
 		answered:   true,
 		retryAfter: parseRetryAfter(response.Header.Get("Retry-After"), time.Now()),
-	}, answerReason(response, start)
+	}, deliverylog.Reason(response.StatusCode, response.Header, start)
 }
 
 func (e *Engine) newRequest(ctx context.Context, a *attempt) (*http.Request, error) {
 	target := a.spec.GetHttpRequest()
 	request, err := http.NewRequestWithContext(ctx, target.GetHttpMethod().String(), target.GetUrl(), bytes.NewReader(target.GetBody()))
 	if err != nil {
-		return nil, fmt.Errorf("the target is not a URL: %w", withoutURL(err))
+		return nil, fmt.Errorf("the target is not a URL: %w", deliverylog.Unanswered(err))
 	}
 	for name, value := range target.GetHeaders() {
 		if !reserved(name) {
@@ -158,25 +157,4 @@ func parseRetryAfter(value string, now time.Time) time.Duration {
 		return max(date.Sub(now), 0)
 	}
 	return 0
-}
-
-// answerReason is a receiver's own word on why it refuses: the first line of a plain text.
-func answerReason(response *http.Response, start []byte) string {
-	if !strings.HasPrefix(response.Header.Get("Content-Type"), "text/plain") {
-		return response.Status
-	}
-	line, _, _ := strings.Cut(strings.TrimSpace(string(start)), "\n")
-	return strings.TrimSpace(response.Status + ": " + strings.ToValidUTF8(line, ""))
-}
-
-// withoutURL takes the target from a client's error, since its query may be a secret, and the
-// connection's own port, so that the same failure reads the same each time.
-func withoutURL(err error) error {
-	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		err = wrapped.Err
-	}
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op != "dial" {
-		return fmt.Errorf("%s: %w", op.Op, op.Err)
-	}
-	return err
 }

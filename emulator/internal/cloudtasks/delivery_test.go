@@ -154,6 +154,9 @@ func TestDispatchDeadline(t *testing.T) {
 		if got := []string{h["X-CloudTasks-TaskPreviousResponse"][0], h["X-CloudTasks-TaskExecutionCount"][0], h["X-CloudTasks-TaskRetryCount"][0]}; !cmp.Equal(got, []string{"504", "0", "1"}) {
 			t.Errorf("previous response, execution count, retry count: %v", got)
 		}
+		if log := b.log.String(); !strings.Contains(log, `msg="delivery failed"`) || !strings.Contains(log, `reason="no answer within the dispatch deadline of 15s"`) || strings.Contains(log, "status=") {
+			t.Errorf("logged %s", log)
+		}
 	})
 }
 
@@ -211,21 +214,46 @@ func TestFailuresAreLoggedOncePerReasonAndAgainAfterASuccess(t *testing.T) {
 	}
 	inBubble(t, func(_ context.Context, n int, _ delivery) (*http.Response, error) { return script[n]() }, func(b *bench) {
 		b.queue(nil, nil)
-		b.create(target("http://user:pass@mailer.test/send?token=secret"))
+		b.create(named("t1"), target("http://user:pass@mailer.test/send?token=secret"))
 		b.after(time.Minute)
-		b.create(target("http://user:pass@mailer.test/send?token=secret"))
+		b.create(named("t2"), target("http://user:pass@mailer.test/send?token=secret"))
 		b.after(time.Minute)
+		const from = "queue=" + queueA + " "
+		want := []string{
+			`level=WARN msg="delivery failed" target=http://mailer.test/send reason="connection refused" ` + from + "task=t1",
+			`level=WARN msg="delivery refused" target=http://mailer.test/send reason="caller not declared" status=403 ` + from + "task=t1",
+			`level=INFO msg="delivery works again" target=http://mailer.test/send ` + from + "task=t1",
+			`level=WARN msg="delivery failed" target=http://mailer.test/send reason="connection refused" ` + from + "task=t2",
+			`level=INFO msg="delivery works again" target=http://mailer.test/send ` + from + "task=t2",
+		}
 		lines := strings.Split(strings.TrimSpace(b.log.String()), "\n")
-		if len(b.got()) != len(script) || len(lines) != 3 {
+		if len(b.got()) != len(script) || len(lines) != len(want) {
 			t.Fatalf("%d deliveries, log:\n%s", len(b.got()), b.log)
 		}
-		for i, want := range []string{`reason="connection refused"`, `reason="Forbidden: caller not declared"`, `reason="connection refused"`} {
-			if !strings.Contains(lines[i], want) || !strings.Contains(lines[i], "target=http://mailer.test/send ") {
-				t.Errorf("line %d: %s, want %s", i, lines[i], want)
+		for i, want := range want {
+			if !strings.Contains(lines[i], want) {
+				t.Errorf("line %d: %s\nwant %s", i, lines[i], want)
 			}
 		}
 		if log := b.log.String(); strings.Contains(log, "secret") || strings.Contains(log, "pass") {
 			t.Errorf("the log has what it must not have: %s", log)
+		}
+	})
+}
+
+// A reason is logged whole, and a queue that was made again begins anew.
+func TestLongReasonAndNewQueue(t *testing.T) {
+	long := strings.Repeat("x", 399) + "€"
+	inBubble(t, func(context.Context, int, delivery) (*http.Response, error) { return plain(403, long+"\nmore"), nil }, func(b *bench) {
+		for range 2 {
+			b.queue(nil, nil)
+			b.create()
+			b.after(time.Minute)
+			_, err := b.DeleteQueue(b.ctx, &cloudtaskspb.DeleteQueueRequest{Name: queueA})
+			b.must(err)
+		}
+		if log := b.log.String(); strings.Count(log, "\n") != 2 || strings.Count(log, long[:399]+"… ") != 2 {
+			t.Errorf("logged %s", log)
 		}
 	})
 }

@@ -31,9 +31,8 @@ type Config struct {
 
 // Engine runs queues. It is safe for concurrent use. Use [New].
 type Engine struct {
-	config  Config
-	client  http.Client
-	refused *refusals
+	config Config
+	client http.Client
 
 	mu      sync.Mutex
 	queues  map[string]*queue
@@ -69,7 +68,6 @@ func New(config Config) *Engine {
 	e := &Engine{
 		config:  config,
 		client:  *config.HTTPClient,
-		refused: newRefusals(config.Logger),
 		queues:  make(map[string]*queue),
 		deleted: make(map[string]time.Time),
 		flights: newFlights(),
@@ -100,7 +98,6 @@ func (e *Engine) Reset() {
 
 	old.cancel()
 	old.wait.Wait()
-	e.refused.forget()
 }
 
 // Close stops dispatching and waits for the requests on the wire. When ctx is done first, it breaks
@@ -174,7 +171,7 @@ func (e *Engine) disarm(q *queue) {
 func (e *Engine) dispatch(q *queue, a *attempt) {
 	f := e.flights
 	f.wait.Go(func() {
-		r := e.deliver(f.ctx, a)
+		r := e.deliver(f.ctx, q.log, a)
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		if f.ctx.Err() != nil && !r.answered {

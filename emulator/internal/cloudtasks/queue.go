@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"waybill.dev/emulator/internal/clock"
+	"waybill.dev/emulator/internal/deliverylog"
 )
 
 const (
@@ -37,8 +38,9 @@ type queue struct {
 	quietUntil time.Time // a receiver's Retry-After
 	slowness   int       // how many times the rate is halved
 
-	policy *iampb.Policy // kept for those who ask; nil: none was set
-	timer  *clock.Timer  // the engine's
+	policy *iampb.Policy    // kept for those who ask; nil: none was set
+	timer  *clock.Timer     // the engine's
+	log    *deliverylog.Log // the engine's
 }
 
 func newQueue(config *cloudtaskspb.Queue, store Store, now time.Time) *queue {

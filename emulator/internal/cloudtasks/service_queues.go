@@ -2,6 +2,7 @@ package cloudtasks
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -13,6 +14,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"waybill.dev/emulator/internal/deliverylog"
 )
 
 // service is google.cloud.tasks.v2.CloudTasks. What it does not override answers UNIMPLEMENTED.
@@ -82,7 +85,9 @@ func (s service) create(sent *cloudtaskspb.Queue, now time.Time) (*cloudtaskspb.
 	withDefaultDoublings(config.GetRetryConfig())
 	config.State, config.PurgeTime = cloudtaskspb.Queue_RUNNING, nil
 	delete(s.deleted, sent.GetName())
-	s.queues[sent.GetName()] = newQueue(config, s.config.Store, now)
+	q := newQueue(config, s.config.Store, now)
+	q.log = deliverylog.New(s.config.Logger, slog.String("queue", sent.GetName()))
+	s.queues[sent.GetName()] = q
 	return proto.CloneOf(config), nil
 }
 

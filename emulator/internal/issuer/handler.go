@@ -4,14 +4,15 @@ import (
 	"encoding/json"
 	"math/big"
 	"net/http"
-	"strings"
 	"time"
 )
 
 // The paths of the keys and of the token endpoint, below the emulator's base URL.
 const (
-	keysPath  = "/oauth2/v3/certs"
-	tokenPath = "/token"
+	keysPath = "/oauth2/v3/certs"
+	// authorizationPath is named in documents and leads nowhere: nobody signs in with a browser here.
+	authorizationPath = "/o/oauth2/auth"
+	tokenPath         = "/token"
 	// maxRequest is far more than an assertion or an audience takes.
 	maxRequest = 64 << 10
 )
@@ -24,11 +25,13 @@ func (i *Issuer) TokenURL() string { return i.config.URL + tokenPath }
 
 // Register adds everything that the Issuer serves, key files at GET /_emulator/keys/ACCOUNT included.
 func (i *Issuer) Register(mux *http.ServeMux) {
+	mux.HandleFunc("GET "+discoveryPath, i.serveDiscovery)
 	mux.HandleFunc("GET "+keysPath, i.serveKeys)
 	mux.HandleFunc("POST "+tokenPath, i.serveToken)
-	mux.HandleFunc("POST /v1/projects/-/serviceAccounts/{method}", i.serveGenerateIDToken)
+	mux.HandleFunc("POST /v1/projects/-/serviceAccounts/{method}", i.serveCredentials)
 	mux.HandleFunc("GET /_emulator/keys/{account}", i.serveKeyFile)
-	mux.Handle(metadataPath, metadataGuard(i.metadata()))
+	mux.Handle(metadataPath, metadataServer{issuer: i, account: i.config.Account, anyone: true}.handler())
+	mux.HandleFunc("GET "+accountPath+"{account}/", i.serveMetadataOf)
 }
 
 // jwk is an RSA key of a JWKS (RFC 7517, RFC 7518).
@@ -42,21 +45,25 @@ type jwk struct {
 }
 
 func (i *Issuer) serveKeys(w http.ResponseWriter, _ *http.Request) {
-	private, id, err := i.keys.signing.get()
-	if err != nil {
-		http.Error(w, "emulator: no keys: "+err.Error(), http.StatusInternalServerError)
-		return
+	var keys []jwk
+	for _, pair := range i.keys.published() {
+		private, id, err := pair.get()
+		if err != nil {
+			http.Error(w, "emulator: no keys: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+		keys = append(keys, jwk{
+			KeyType:   "RSA",
+			Algorithm: "RS256",
+			Use:       "sig",
+			KeyID:     id,
+			Modulus:   base64url().EncodeToString(private.N.Bytes()),
+			Exponent:  base64url().EncodeToString(big.NewInt(int64(private.E)).Bytes()),
+		})
 	}
-	// Google allows hours. Ours change with every start of the emulator, so receivers should look again soon.
+	// Google allows hours. Ours change on demand and with every start of the emulator, so receivers should look again soon.
 	w.Header().Set("Cache-Control", "public, max-age=60, must-revalidate, no-transform")
-	writeJSON(w, http.StatusOK, map[string]any{"keys": []jwk{{
-		KeyType:   "RSA",
-		Algorithm: "RS256",
-		Use:       "sig",
-		KeyID:     id,
-		Modulus:   base64url().EncodeToString(private.N.Bytes()),
-		Exponent:  base64url().EncodeToString(big.NewInt(int64(private.E)).Bytes()),
-	}}})
+	writeJSON(w, http.StatusOK, map[string]any{"keys": keys})
 }
 
 func (i *Issuer) serveKeyFile(w http.ResponseWriter, r *http.Request) {
@@ -68,33 +75,6 @@ func (i *Issuer) serveKeyFile(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(file) // the client has gone: nobody is left to tell
-}
-
-// serveGenerateIDToken is projects.serviceAccounts.generateIdToken of the IAM Credentials API.
-func (i *Issuer) serveGenerateIDToken(w http.ResponseWriter, r *http.Request) {
-	account, ok := strings.CutSuffix(r.PathValue("method"), ":generateIdToken")
-	if !ok {
-		writeAPIError(w, http.StatusNotFound, "NOT_FOUND", "the emulator serves generateIdToken here and nothing else")
-		return
-	}
-	var request struct {
-		Audience     string `json:"audience"`
-		IncludeEmail bool   `json:"includeEmail"`
-	}
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(&request); err != nil {
-		writeAPIError(w, http.StatusBadRequest, "INVALID_ARGUMENT", `the body must be JSON, as in {"audience": "https://mailer.example.com", "includeEmail": true}`)
-		return
-	}
-	key := tokenKey{account: account, audience: request.Audience, variant: withoutEmail}
-	if request.IncludeEmail {
-		key.variant = withEmail
-	}
-	idToken, err := i.idToken(key)
-	if err != nil {
-		writeAPIError(w, http.StatusBadRequest, "INVALID_ARGUMENT", err.Error())
-		return
-	}
-	writeJSON(w, http.StatusOK, map[string]any{"token": idToken})
 }
 
 // accessTokenResponse is the body of both the token endpoint and the metadata server.

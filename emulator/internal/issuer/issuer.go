@@ -3,10 +3,13 @@
 //
 // What it serves, see [Issuer.Register]:
 //
-//	GET  /oauth2/v3/certs                                       the public keys (JWKS)
-//	POST /token                                                 service-account assertions, see [Issuer.KeyFile]
-//	GET  /computeMetadata/v1/...                                the metadata server
-//	POST /v1/projects/-/serviceAccounts/EMAIL:generateIdToken   the IAM Credentials API
+//	GET  /.well-known/openid-configuration                         the discovery document
+//	GET  /oauth2/v3/certs                                          the public keys (JWKS)
+//	POST /token                                                    service-account assertions, see [Issuer.KeyFile]
+//	GET  /computeMetadata/v1/...                                   the metadata server
+//	GET  /_emulator/metadata/EMAIL/computeMetadata/v1/...          the same, of one account
+//	POST /v1/projects/-/serviceAccounts/EMAIL:generateIdToken      the IAM Credentials API
+//	POST /v1/projects/-/serviceAccounts/EMAIL:generateAccessToken
 //
 // Tokens carry the wall clock's time, whatever the emulator's own clock shows, since the receivers
 // that verify them live by the wall clock.
@@ -39,8 +42,9 @@ type Config struct {
 
 // Issuer makes and serves tokens. It is safe for concurrent use. Use [New].
 type Issuer struct {
-	config Config
-	keys   *keys
+	config  Config
+	started time.Time
+	keys    *keys
 
 	mu     sync.Mutex
 	tokens map[tokenKey]token
@@ -55,7 +59,7 @@ func New(config Config) (*Issuer, error) {
 	if config.Account == "" {
 		config.Account = ProjectNumber(config.Project) + "-compute@developer.gserviceaccount.com"
 	}
-	i := &Issuer{config: config, tokens: make(map[tokenKey]token)}
+	i := &Issuer{config: config, started: config.Now(), tokens: make(map[tokenKey]token)}
 	if config.Keys != "" {
 		var err error
 		i.keys, err = keysIn(config.Keys)

@@ -40,8 +40,11 @@ func sign(key *rsa.PrivateKey, kid string, claims any) (string, error) {
 	return signed + "." + base64url().EncodeToString(signature), nil
 }
 
-// verify checks a compact JWS by RS256 and decodes its claims.
-func verify(key *rsa.PublicKey, compact string, claims any) error {
+var errSignature = errors.New("its signature does not match")
+
+// verify checks a compact JWS by RS256 and decodes its claims. The header's kid, which may be empty, is what the
+// key is asked for by.
+func verify(compact string, key func(kid string) (*rsa.PublicKey, error), claims any) error {
 	parts := strings.Split(compact, ".")
 	if len(parts) != 3 {
 		return fmt.Errorf("it has %d segments, not 3", len(parts))
@@ -57,9 +60,13 @@ func verify(key *rsa.PublicKey, compact string, claims any) error {
 	if err != nil {
 		return errors.New("its signature is not base64url")
 	}
+	public, err := key(h.KeyID)
+	if err != nil {
+		return err
+	}
 	sum := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
-	if err := rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], signature); err != nil {
-		return errors.New("its signature is not by a key file of this emulator: fetch the file again, keys change at every start")
+	if err := rsa.VerifyPKCS1v15(public, crypto.SHA256, sum[:], signature); err != nil {
+		return errSignature
 	}
 	if err := decodeSegment(parts[1], claims); err != nil {
 		return fmt.Errorf("its claims: %w", err)

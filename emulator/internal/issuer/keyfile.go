@@ -50,7 +50,7 @@ func (i *Issuer) keyFile(account, baseURL string) ([]byte, error) {
 		PrivateKey:          string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
 		ClientEmail:         account,
 		ClientID:            subject(account),
-		AuthURI:             baseURL + "/o/oauth2/auth",
+		AuthURI:             baseURL + authorizationPath,
 		TokenURI:            baseURL + tokenPath,
 		AuthProviderCertURL: baseURL + keysPath,
 		ClientCertURL:       baseURL + "/robot/v1/metadata/x509/" + url.PathEscape(account),

@@ -17,8 +17,10 @@ const (
 	pemType      = "PRIVATE KEY"
 	pemUse       = "Waybill-Emulator-Key"
 	useIDTokens  = "id-tokens"
+	usePublished = "id-tokens-published" // signed before, and is published still; only after a rotation
 	useKeyFiles  = "key-files"
 	keysFileMode = 0o600
+	keysDirMode  = 0o700
 )
 
 // keysIn reads the pairs from a file, or makes the file if there is none. Unlike [keys.generate] it does not return
@@ -32,7 +34,9 @@ func keysIn(path string) (*keys, error) {
 		return nil, fmt.Errorf("emulator: the file of its keys cannot be read: %w", err)
 	}
 	k := newKeys()
-	pairs := map[string]*keyPair{useIDTokens: &k.signing, useKeyFiles: &k.account}
+	k.file = path
+	published := newKeyPair()
+	pairs := map[string]*keyPair{useIDTokens: k.newest(), usePublished: published, useKeyFiles: k.account}
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		pair := pairs[block.Headers[pemUse]]
 		if pair == nil {
@@ -49,7 +53,10 @@ func keysIn(path string) (*keys, error) {
 		}
 		pair.set(private, nil)
 	}
-	if len(pairs) > 0 {
+	if pairs[usePublished] == nil {
+		k.signing = append(k.signing, published)
+	}
+	if pairs[useIDTokens] != nil || pairs[useKeyFiles] != nil {
 		return nil, damaged(path, errors.New("a key is missing"))
 	}
 	return k, nil
@@ -61,32 +68,44 @@ func damaged(path string, why error) error {
 
 func makeKeysFile(path string) (*keys, error) {
 	k := newKeys()
+	k.file = path
 	k.generate()
+	return k, writeKeysFile(path, k.published(), k.account)
+}
+
+// writeKeysFile replaces the file. There are one or two signing pairs.
+func writeKeysFile(path string, signing []*keyPair, account *keyPair) error {
 	var file bytes.Buffer
-	for _, pair := range []struct {
-		use string
-		*keyPair
-	}{{useIDTokens, &k.signing}, {useKeyFiles, &k.account}} {
-		if pair.err != nil {
-			return nil, fmt.Errorf("emulator: making a key: %w", pair.err)
+	add := func(use string, pair *keyPair) error {
+		private, _, err := pair.get()
+		if err != nil {
+			return fmt.Errorf("emulator: making a key: %w", err)
 		}
-		der, err := x509.MarshalPKCS8PrivateKey(pair.private)
+		der, err := x509.MarshalPKCS8PrivateKey(private)
 		if err == nil {
-			err = pem.Encode(&file, &pem.Block{Type: pemType, Headers: map[string]string{pemUse: pair.use}, Bytes: der})
+			err = pem.Encode(&file, &pem.Block{Type: pemType, Headers: map[string]string{pemUse: use}, Bytes: der})
 		}
 		if err != nil {
-			return nil, fmt.Errorf("emulator: encoding a key: %w", err)
+			return fmt.Errorf("emulator: encoding a key: %w", err)
 		}
+		return nil
+	}
+	err := add(useIDTokens, signing[0])
+	for _, pair := range signing[1:] {
+		err = errors.Join(err, add(usePublished, pair))
+	}
+	if err = errors.Join(err, add(useKeyFiles, account)); err != nil {
+		return err
 	}
 	if err := writeWhole(path, file.Bytes()); err != nil {
-		return nil, fmt.Errorf("emulator: the file of its keys cannot be written; name another: %w", err)
+		return fmt.Errorf("emulator: the file of its keys cannot be written; name another: %w", err)
 	}
-	return k, nil
+	return nil
 }
 
 // writeWhole makes the file appear with all of its content or not at all: two emulators may start at once.
 func writeWhole(path string, content []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), keysDirMode); err != nil {
 		return err
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".emulator-keys-*")

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestAKeysFileOutlivesTheIssuer(t *testing.T) {
@@ -39,8 +41,61 @@ func TestAKeysFileOutlivesTheIssuer(t *testing.T) {
 	if a, b := keyFileOf(t, first), keyFileOf(t, second); a != b {
 		t.Error("a key file of before is not one of after")
 	}
-	if first.keys.signing.id == first.keys.account.id {
+	if first.keys.newest().id == first.keys.account.id {
 		t.Error("key files hold the key that signs ID tokens")
+	}
+}
+
+func TestTheKeysFileFollowsRotations(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.pem")
+	config := Config{URL: "http://127.0.0.1:8085", Project: "shop", Location: "us-central1", Keys: path}
+	open := func() *Issuer {
+		t.Helper()
+		i, err := New(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(i.Close)
+		return i
+	}
+	ids := func(i *Issuer) (ids []string) {
+		t.Helper()
+		for _, pair := range i.keys.published() {
+			_, id, err := pair.get()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, id)
+		}
+		return ids
+	}
+	i := open()
+	for _, withdraw := range []bool{false, false, true, false} {
+		if _, err := i.RotateKeys(withdraw); err != nil {
+			t.Fatal(err)
+		}
+		after := open()
+		if diff := cmp.Diff(ids(i), ids(after)); diff != "" {
+			t.Errorf("withdraw %v: after a restart (-before +after):\n%s", withdraw, diff)
+		}
+		if keyFileOf(t, i) != keyFileOf(t, after) {
+			t.Error("the key files' key has changed")
+		}
+	}
+
+	// A file that cannot follow stops the rotation.
+	before := ids(i)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := i.RotateKeys(false); err == nil || !strings.Contains(err.Error(), "cannot be written") {
+		t.Errorf("%v", err)
+	}
+	if diff := cmp.Diff(before, ids(i)); diff != "" {
+		t.Errorf("keys that are not in the file (-want +got):\n%s", diff)
 	}
 }
 
@@ -72,6 +127,7 @@ func TestAFileThatIsNoKeysFileIsLeftAlone(t *testing.T) {
 		"half a file":           half,
 		"one key":               one,
 		"one key twice":         one + one,
+		"one key of two uses":   strings.Replace(one, useIDTokens, usePublished, 1) + one,
 		"a key of another kind": strings.Replace(string(whole), useKeyFiles, "tls", 1),
 		"a bad key":             "-----BEGIN PRIVATE KEY-----\nWaybill-Emulator-Key: id-tokens\n\nAAAA\n-----END PRIVATE KEY-----\n",
 	} {

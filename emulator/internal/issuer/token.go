@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -15,6 +16,8 @@ const (
 	reuse = 4 * time.Minute
 	// maxTokens bounds the cache: audiences may be as many as there are target URLs.
 	maxTokens = 4096
+	// accessTokenPrefix begins every access token of Google's.
+	accessTokenPrefix = "ya29."
 )
 
 // claims are those of Google's ID tokens.
@@ -49,6 +52,20 @@ type token struct {
 	fresh   time.Time // hand it out again until then
 }
 
+// RotateKeys makes a new key, by which every ID token is signed once it returns. The key before stays published, so
+// that its tokens remain valid, until the next rotation, or goes at once if it is to be withdrawn. The file of
+// Config.Keys follows; if that fails, nothing has changed. It returns the new key's id.
+func (i *Issuer) RotateKeys(withdraw bool) (id string, err error) {
+	id, err = i.keys.rotate(withdraw)
+	if err != nil {
+		return "", err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	clear(i.tokens) // those of an older key
+	return id, nil
+}
+
 // IDToken returns an ID token of the account for the audience, valid for 56 to 60 minutes.
 // It fails when the account is not an email address or the audience is empty.
 func (i *Issuer) IDToken(account, audience string) (string, error) {
@@ -70,7 +87,8 @@ func (i *Issuer) idToken(key tokenKey) (string, error) {
 		return cached.compact, nil
 	}
 
-	private, id, err := i.keys.signing.get()
+	pair := i.keys.newest()
+	private, id, err := pair.get()
 	if err != nil {
 		return "", fmt.Errorf("emulator: no key to sign with: %w", err)
 	}
@@ -78,7 +96,7 @@ func (i *Issuer) idToken(key tokenKey) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	i.remember(key, token{compact: compact, fresh: now.Add(reuse)})
+	i.remember(key, token{compact: compact, fresh: now.Add(reuse)}, pair)
 	return compact, nil
 }
 
@@ -98,20 +116,25 @@ func (i *Issuer) claims(key tokenKey, now time.Time) claims {
 		c.Email, c.EmailVerified = "", false
 	case withInstance:
 		c.Google = map[string]any{"compute_engine": map[string]any{
-			"project_id":     i.config.Project,
-			"project_number": ProjectNumber(i.config.Project),
-			"zone":           i.config.Location + "-1",
-			"instance_id":    digits("instance:"+key.account, 19),
-			"instance_name":  "emulator",
+			"project_id":                  i.config.Project,
+			"project_number":              json.Number(ProjectNumber(i.config.Project)), // a number here, unlike elsewhere
+			"zone":                        i.zone(),
+			"instance_id":                 instanceID(key.account),
+			"instance_name":               instanceName,
+			"instance_creation_timestamp": i.started.Unix(),
 		}}
 	case withEmail:
 	}
 	return c
 }
 
-func (i *Issuer) remember(key tokenKey, t token) {
+// remember keeps the token that pair has signed, unless another pair signs by now.
+func (i *Issuer) remember(key tokenKey, t token, pair *keyPair) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if i.keys.newest() != pair {
+		return
+	}
 	if len(i.tokens) >= maxTokens {
 		for any := range i.tokens { // a map's order is random enough to choose whom to forget
 			delete(i.tokens, any)
@@ -127,5 +150,5 @@ func (i *Issuer) AccessToken(account string) (string, error) {
 	if err := checkAccount(account); err != nil {
 		return "", err
 	}
-	return "ya29.c." + rand.Text() + rand.Text(), nil
+	return accessTokenPrefix + "c." + rand.Text() + rand.Text(), nil
 }

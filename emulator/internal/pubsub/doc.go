@@ -68,8 +68,8 @@
 //
 // Every error is a gRPC status. NOT_FOUND and ALREADY_EXISTS name the resource; INVALID_ARGUMENT
 // says what was sent and what is allowed; UNAVAILABLE means that the Service is closing.
-// Pushes and dead letters that fail are logged once per subscription and reason, with the
-// reason, and again after a success. Payloads, tokens and the query of an endpoint are never logged.
+// Pushes and dead letters that fail are logged once per subscription and reason, and again after a
+// success; see package deliverylog. Payloads, tokens and the query of an endpoint are never logged.
 //
 // # Testing
 //

@@ -132,5 +132,5 @@ func (p *pusher) send(d *push) error {
 	if err != nil {
 		return err
 	}
-	return p.endpoint.Post(ctx, header, body)
+	return p.endpoint.Post(ctx, d.msg.GetMessageId(), header, body)
 }

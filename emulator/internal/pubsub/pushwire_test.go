@@ -277,8 +277,8 @@ func TestReasons(t *testing.T) {
 		signer   Signer
 		want     string
 	}{
-		"unreachable": {"http://" + refusing.Addr().String(), &signer{}, "connection refused"},
-		"refused":     {answering, &signer{}, "401 Unauthorized: the token is for another audience\""},
+		"unreachable": {"http://" + refusing.Addr().String(), &signer{}, `msg="delivery failed" target=http://` + refusing.Addr().String() + ` reason="dial tcp ` + refusing.Addr().String() + `: connect: connection refused" subscription=`},
+		"refused":     {answering, &signer{}, `reason="the token is for another audience" status=401 subscription=`},
 		"no signer":   {answering, nil, "no signer"},
 		"signer":      {answering, &signer{err: errors.New("no key")}, "signing the ID token: no key"},
 	} {

@@ -10,7 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"waybill.dev/emulator/internal/clock"
-	"waybill.dev/emulator/internal/pubsub/endpoint"
+	"waybill.dev/emulator/internal/deliverylog"
 )
 
 // subscription drives a backlog: it guards it, tells it the time, and wakes who waits for it.
@@ -34,7 +34,7 @@ type subscription struct {
 	pulls    context.Context
 	endPulls context.CancelCauseFunc
 
-	deadLetterReports endpoint.Reports
+	deadLetterReports deliverylog.Reasons
 }
 
 func newSubscription(s *Service, t *topic, config *pubsubpb.Subscription, f filter) *subscription {

@@ -9,16 +9,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+
+	"waybill.dev/emulator/internal/deliverylog"
 )
 
 // Signer issues ID tokens.
@@ -44,11 +43,13 @@ type Endpoint struct {
 	token   string
 	until   time.Time // on the wall clock
 
-	reports Reports
+	log *deliverylog.Log
 }
 
 // New returns an Endpoint. The configuration must not change any more.
-func New(c Config) *Endpoint { return &Endpoint{Config: c} }
+func New(c Config) *Endpoint {
+	return &Endpoint{Config: c, log: deliverylog.New(c.Logger, slog.String("subscription", c.Subscription))}
+}
 
 // Client returns a copy of c that is fit for pushes: it follows no redirects and has no timeout of
 // its own. A client without a transport, or nil, gets one that keeps idle connections, which the
@@ -72,18 +73,20 @@ func Client(c *http.Client, idle int) *http.Client {
 
 // Post sends one request and returns nil if the answer acknowledges: exactly 102, 200, 201, 202
 // and 204 do. It returns a [Refusal] for any other answer, and another error if there was none.
-// The header becomes the request's, except that only the Signer sets its Authorization.
-func (e *Endpoint) Post(ctx context.Context, header http.Header, body []byte) error {
+// The header becomes the request's, except that only the Signer sets its Authorization. The
+// message's ID is only for the log.
+func (e *Endpoint) Post(ctx context.Context, messageID string, header http.Header, body []byte) error {
 	err := e.post(ctx, header, body)
+	url, id := e.Push.GetPushEndpoint(), slog.String("message_id", messageID)
+	refusal, refused := errors.AsType[*Refusal](err)
 	switch {
 	case err == nil:
-		e.reports.Clear()
+		e.log.Succeeded(ctx, url, id)
 	case errors.Is(ctx.Err(), context.Canceled): // given up by the caller
-	case e.reports.First(reasonKey(err)):
-		e.Logger.Warn("push not acknowledged",
-			slog.String("subscription", e.Subscription),
-			slog.String("endpoint", show(e.Push.GetPushEndpoint())),
-			slog.Any("reason", err))
+	case refused:
+		e.log.Refused(ctx, url, refusal.Status, refusal.Reason, id)
+	default:
+		e.log.Failed(ctx, url, err.Error(), id)
 	}
 	return err
 }
@@ -98,7 +101,7 @@ func (e *Endpoint) post(ctx context.Context, header http.Header, body []byte) er
 	})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.Push.GetPushEndpoint(), bytes.NewReader(body))
 	if err != nil {
-		return err
+		return fmt.Errorf("the target is not a URL: %w", deliverylog.Unanswered(err))
 	}
 	req.Header = header
 	if err := e.authorize(header); err != nil {
@@ -116,7 +119,7 @@ func (e *Endpoint) post(ctx context.Context, header http.Header, body []byte) er
 	if processing || acknowledges(resp.StatusCode) {
 		return nil
 	}
-	return &Refusal{Status: resp.StatusCode, answer: excerpt(resp.Header, answer)}
+	return &Refusal{Status: resp.StatusCode, Reason: deliverylog.Reason(resp.StatusCode, resp.Header, answer)}
 }
 
 func acknowledges(status int) bool {
@@ -161,89 +164,17 @@ func (e *Endpoint) authorize(header http.Header) error {
 // Refusal is an answer with a status that does not acknowledge.
 type Refusal struct {
 	Status int
-	answer string // the first line of a plain text body
+	Reason string // the receiver's own word, if it has said one
 }
 
 func (r *Refusal) Error() string {
-	s := fmt.Sprintf("the receiver answered %d %s", r.Status, http.StatusText(r.Status))
-	if r.Status >= 300 && r.Status < 400 {
-		s += " (redirects are not followed)"
-	}
-	if r.answer != "" {
-		s += ": " + r.answer
-	}
-	return s
+	return fmt.Sprintf("the receiver answered %d: %s", r.Status, r.Reason)
 }
 
-// reasonKey is what makes two failures the same in the log.
-func reasonKey(err error) string {
-	if r, ok := errors.AsType[*Refusal](err); ok {
-		return fmt.Sprint(r.Status)
-	}
-	return err.Error()
-}
-
-// excerpt is the first line of an answer, if it is text that a receiver wrote to be read.
-func excerpt(h http.Header, body []byte) string {
-	if !strings.HasPrefix(h.Get("Content-Type"), "text/plain") || h.Get("Content-Encoding") != "" {
-		return ""
-	}
-	line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
-	const most = 200
-	if len(line) > most {
-		line = strings.ToValidUTF8(line[:most], "") + "..."
-	}
-	return line
-}
-
-// unreachable says why there was no answer, without what differs from try to try (ports) or is
-// secret (the endpoint's query).
+// unreachable says why there was no answer.
 func unreachable(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return errors.New("no answer within the ack deadline")
 	}
-	if op, ok := errors.AsType[*net.OpError](err); ok {
-		return fmt.Errorf("%s: %w", op.Op, op.Err)
-	}
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		return u.Err
-	}
-	return err
-}
-
-// show leaves out the parts of a URL in which people keep secrets.
-func show(endpoint string) string {
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return ""
-	}
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
-}
-
-// Reports remembers which reasons of failure have been logged since the last success. The zero
-// value is ready, and safe for concurrent use.
-type Reports struct {
-	mu   sync.Mutex
-	seen map[string]bool
-}
-
-// First reports whether reason is new.
-func (r *Reports) First(reason string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.seen[reason] {
-		return false
-	}
-	if r.seen == nil {
-		r.seen = make(map[string]bool)
-	}
-	r.seen[reason] = true
-	return true
-}
-
-// Clear forgets all reasons: the next failure is news again.
-func (r *Reports) Clear() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	clear(r.seen)
+	return deliverylog.Unanswered(err)
 }

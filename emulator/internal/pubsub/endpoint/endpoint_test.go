@@ -29,7 +29,7 @@ func post(t *testing.T, answer http.HandlerFunc) (log string, err error) {
 		Client:       client,
 		Logger:       slog.New(slog.NewTextHandler(&lines, nil)),
 	})
-	err = e.Post(t.Context(), http.Header{"Authorization": {"Bearer stolen"}}, []byte("payload"))
+	err = e.Post(t.Context(), "17", http.Header{"Authorization": {"Bearer stolen"}}, []byte("payload"))
 	return strings.ReplaceAll(lines.String(), server.URL, "SERVER"), err
 }
 
@@ -47,21 +47,21 @@ func TestAnswers(t *testing.T) {
 		"103, then an error": {func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusEarlyHints)
 			w.WriteHeader(http.StatusInternalServerError)
-		}, "the receiver answered 500 Internal Server Error"},
-		"203": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNonAuthoritativeInfo) }, "the receiver answered 203 Non-Authoritative Information"},
+		}, "the receiver answered 500: Internal Server Error"},
+		"203": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNonAuthoritativeInfo) }, "the receiver answered 203: Non-Authoritative Information"},
 		"redirect": {
 			func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) },
-			"the receiver answered 302 Found (redirects are not followed)",
+			"the receiver answered 302: redirects are not followed",
 		},
 		"text": {func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "who are you?\nmore", http.StatusForbidden)
-		}, "the receiver answered 403 Forbidden: who are you?"},
-		"long text": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, long, http.StatusForbidden) }, "the receiver answered 403 Forbidden: " + long[:200] + "..."},
+		}, "the receiver answered 403: who are you?"},
+		"long text": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, long, http.StatusForbidden) }, "the receiver answered 403: " + long},
 		"other": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(http.StatusForbidden)
 			_, _ = io.WriteString(w, `{"secret":1}`)
-		}, "the receiver answered 403 Forbidden"},
+		}, "the receiver answered 403: Forbidden"},
 		"no identity": {func(w http.ResponseWriter, r *http.Request) {
 			if got := r.Header.Get("Authorization"); got != "" {
 				t.Errorf("Authorization: %s", got)
@@ -75,7 +75,7 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("%v, logged %s", err, log)
 			case test.want != "" && (err == nil || err.Error() != test.want):
 				t.Errorf("got  %v\nwant %s", err, test.want)
-			case test.want != "" && (!strings.Contains(log, "endpoint=SERVER/push ") || strings.Contains(log, "secret") || strings.Contains(log, "payload")):
+			case test.want != "" && (!strings.Contains(log, `msg="delivery refused" target=SERVER/push `) || !strings.Contains(log, "subscription=projects/p/subscriptions/s message_id=17") || strings.Contains(log, "secret") || strings.Contains(log, "payload")):
 				t.Errorf("logged %s", log)
 			}
 		})
@@ -91,7 +91,7 @@ func TestGivenUpIsNotLogged(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := e.Post(ctx, http.Header{}, nil); err == nil || lines.Len() > 0 {
+	if err := e.Post(ctx, "17", http.Header{}, nil); err == nil || lines.Len() > 0 {
 		t.Errorf("%v, logged %s", err, lines.String())
 	}
 }

@@ -23,6 +23,10 @@
 //
 // The user's push configurations are kept in memory, under an unguessable name in the URL: nobody
 // else can have requests signed. Subscriptions that an earlier Proxy created on an upstream that
-// is still running therefore show our URL, and their pushes are refused with 404, until their push
-// configuration is set again. UpdateSubscription takes push_config as a whole, not single fields of it.
+// is still running therefore show our URL, and their pushes are refused with 404, which is logged once
+// for each, until they have a push configuration again: by deleting and creating them,
+// by ModifyPushConfig or UpdateSubscription, or by a CreateSubscription that is answered with
+// ALREADY_EXISTS. The last heals only those, and changes nothing else of them.
+//
+// UpdateSubscription takes push_config as a whole, not single fields of it.
 package upstream

@@ -1,7 +1,9 @@
 package upstream
 
 import (
+	"context"
 	"crypto/rand"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -14,15 +16,43 @@ import (
 	"waybill.dev/emulator/internal/pubsub/endpoint"
 )
 
+// maxOrphans bounds how many unknown keys are remembered, and so logged.
+const maxOrphans = 1000
+
 // endpoints remembers the users' push configurations by the key that stands in our URL.
 type endpoints struct {
-	mu    sync.Mutex
-	byKey map[string]*endpoint.Endpoint
-	keys  map[string]string // of each subscription the key that is in force
+	run string // with which every key of this run begins
+
+	mu      sync.Mutex
+	byKey   map[string]*endpoint.Endpoint
+	keys    map[string]string // of each subscription the key that is in force
+	orphans map[string]bool   // keys of earlier runs that were pushed to
 }
 
 func newEndpoints() *endpoints {
-	return &endpoints{byKey: make(map[string]*endpoint.Endpoint), keys: make(map[string]string)}
+	return &endpoints{
+		run:     rand.Text() + "-",
+		byKey:   make(map[string]*endpoint.Endpoint),
+		keys:    make(map[string]string),
+		orphans: make(map[string]bool),
+	}
+}
+
+// ofThisRun tells the keys that were given here, though they may not be in force any more.
+func (e *endpoints) ofThisRun(key string) bool { return strings.HasPrefix(key, e.run) }
+
+// orphaned reports whether a key is of an earlier run, and new.
+func (e *endpoints) orphaned(key string) bool {
+	if key == "" || e.ofThisRun(key) {
+		return false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.orphans[key] || len(e.orphans) >= maxOrphans {
+		return false
+	}
+	e.orphans[key] = true
+	return true
 }
 
 func (e *endpoints) get(key string) *endpoint.Endpoint {
@@ -33,7 +63,7 @@ func (e *endpoints) get(key string) *endpoint.Endpoint {
 
 // add makes an endpoint known before its subscription points to it: pushes may come at once.
 func (e *endpoints) add(ep *endpoint.Endpoint) (key string) {
-	key = rand.Text()
+	key = e.run + rand.Text()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.byKey[key] = ep
@@ -114,6 +144,30 @@ func (p *Proxy) hideIn(subscription string, config **pubsubpb.PushConfig) change
 	hidden.AuthenticationMethod = nil // ours to do
 	*config = hidden
 	return c
+}
+
+// adopt gives a subscription of an earlier run the push configuration with which it is being created
+// once more, and reports whether it did. The configuration that it had is lost, so it cannot work otherwise.
+func (p *Proxy) adopt(ctx context.Context, req proto.Message, failure error) bool {
+	sub, ok := req.(*pubsubpb.Subscription)
+	if !ok || status.Code(failure) != codes.AlreadyExists || sub.GetPushConfig().GetPushEndpoint() == "" {
+		return false
+	}
+	upstream := pubsubpb.NewSubscriberClient(p.conn)
+	existing, err := upstream.GetSubscription(ctx, &pubsubpb.GetSubscriptionRequest{Subscription: sub.GetName()})
+	if err != nil {
+		return false
+	}
+	key, ours := strings.CutPrefix(existing.GetPushConfig().GetPushEndpoint(), p.pushURL)
+	if !ours || p.endpoints.ofThisRun(key) {
+		return false
+	}
+	if _, err := upstream.ModifyPushConfig(ctx, &pubsubpb.ModifyPushConfigRequest{Subscription: sub.GetName(), PushConfig: sub.GetPushConfig()}); err != nil {
+		return false
+	}
+	p.logger.LogAttrs(ctx, slog.LevelInfo, "a subscription made through an earlier run of this emulator has its push configuration again",
+		slog.String("subscription", sub.GetName()))
+	return true
 }
 
 // restore gives the user's push configuration back in a response.

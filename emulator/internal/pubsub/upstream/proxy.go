@@ -157,7 +157,11 @@ func (m method) unary(_ any, ctx context.Context, decode func(any) error, interc
 		}
 		resp := m.out.New().Interface()
 		if err := m.proxy.conn.Invoke(outgoing(ctx), m.path, req, resp); err != nil {
-			change.undo()
+			if m.proxy.adopt(outgoing(ctx), req.(proto.Message), err) {
+				change.apply()
+			} else {
+				change.undo()
+			}
 			return nil, err
 		}
 		change.apply()

@@ -1,11 +1,17 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
+	"regexp"
 	"strings"
+
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 
 	"waybill.dev/emulator/internal/pubsub/endpoint"
 )
@@ -21,17 +27,23 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "pushes are posted", http.StatusMethodNotAllowed)
 		return
 	}
-	ep := p.endpoints.get(r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:])
-	if ep == nil {
-		http.Error(w, "no subscription of this run pushes here: set its push configuration again", http.StatusNotFound)
-		return
-	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPushBytes))
 	if err != nil {
 		http.Error(w, "the body could not be read", http.StatusBadRequest)
 		return
 	}
-	err = ep.Post(r.Context(), passedOn(r.Header), body)
+	key := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	ep := p.endpoints.get(key)
+	if ep == nil {
+		if p.endpoints.orphaned(key) {
+			p.logger.LogAttrs(r.Context(), slog.LevelError,
+				"a subscription made through an earlier run of this emulator pushes here: delete it and create it again",
+				slog.String("subscription", pusherOf(r.Header, body)), slog.String("push_key", key))
+		}
+		http.Error(w, "no subscription of this run pushes here: delete it and create it again", http.StatusNotFound)
+		return
+	}
+	err = ep.Post(r.Context(), messageID(ep.Push, r.Header, body), passedOn(r.Header), body)
 	if refusal, ok := errors.AsType[*endpoint.Refusal](err); ok && refusal.Status >= 200 {
 		w.WriteHeader(refusal.Status)
 		return
@@ -43,6 +55,37 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.WriteHeader(http.StatusBadGateway)
 	}
+}
+
+// envelope is what a wrapped push says of itself.
+type envelope struct {
+	Subscription string `json:"subscription"`
+	Message      struct {
+		ID string `json:"messageId"`
+	} `json:"message"`
+}
+
+// messageID is for the log. An unwrapped push has it only if it carries metadata.
+func messageID(push *pubsubpb.PushConfig, h http.Header, body []byte) string {
+	if push.GetNoWrapper() != nil {
+		return h.Get("X-Goog-Pubsub-Message-Id")
+	}
+	var e envelope
+	_ = json.Unmarshal(body, &e) // without an ID, the log has none
+	return e.Message.ID
+}
+
+// A body that is no envelope may have a field of that name all the same: only what looks like a subscription is shown.
+var subscriptionName = regexp.MustCompile(`^projects/[a-z0-9.:-]{1,100}/subscriptions/[A-Za-z0-9._~+%-]{1,255}$`)
+
+// pusherOf is the subscription that a push says it comes from, or "".
+func pusherOf(h http.Header, body []byte) string {
+	var e envelope
+	_ = json.Unmarshal(body, &e) // without a name, the log has none
+	if name := cmp.Or(h.Get("X-Goog-Pubsub-Subscription-Name"), e.Subscription); subscriptionName.MatchString(name) {
+		return name
+	}
+	return ""
 }
 
 // passedOn is the header without what belongs to the upstream's connection to us.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,13 +99,37 @@ func (signer) IDToken(account, audience string) (string, error) {
 // start puts a proxy before the upstream and returns it with a client that knows only the proxy.
 func start(t *testing.T, upstream string) (*Proxy, *client.Client) {
 	t.Helper()
-	var proxy *Proxy
-	pushes := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { proxy.ServeHTTP(w, r) }))
+	proxy, c := newRuns(t, upstream).start(slog.New(slog.DiscardHandler))
+	if _, err := c.TopicAdminClient.CreateTopic(t.Context(), &pubsubpb.Topic{Name: topicName}); err != nil {
+		t.Fatal(err)
+	}
+	return proxy, c
+}
+
+// runs are proxies that follow each other before one upstream, at one address.
+type runs struct {
+	t        *testing.T
+	upstream string
+	pushURL  string
+	latest   atomic.Pointer[Proxy]
+}
+
+func newRuns(t *testing.T, upstream string) *runs {
+	r := &runs{t: t, upstream: upstream}
+	pushes := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { r.latest.Load().ServeHTTP(w, req) }))
 	t.Cleanup(pushes.Close)
-	proxy, err := New(Config{Upstream: upstream, PushURL: pushes.URL + "/push", Signer: signer{}, Logger: slog.New(slog.DiscardHandler)})
+	r.pushURL = pushes.URL + "/push"
+	return r
+}
+
+func (r *runs) start(logger *slog.Logger) (*Proxy, *client.Client) {
+	t := r.t
+	t.Helper()
+	proxy, err := New(Config{Upstream: r.upstream, PushURL: r.pushURL, Signer: signer{}, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.latest.Store(proxy)
 	t.Cleanup(func() {
 		for range 2 {
 			if err := proxy.Close(); err != nil {
@@ -124,9 +149,6 @@ func start(t *testing.T, upstream string) (*Proxy, *client.Client) {
 			t.Error(err)
 		}
 	})
-	if _, err := c.TopicAdminClient.CreateTopic(t.Context(), &pubsubpb.Topic{Name: topicName}); err != nil {
-		t.Fatal(err)
-	}
 	return proxy, c
 }
 
@@ -309,23 +331,34 @@ func TestStreamsPassThrough(t *testing.T) {
 }
 
 func TestPushHandlerRefuses(t *testing.T) {
-	proxy, err := New(Config{Upstream: "127.0.0.1:1", PushURL: "http://localhost/push"})
+	var log strings.Builder
+	proxy, err := New(Config{Upstream: "127.0.0.1:1", PushURL: "http://localhost/push", Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer proxy.Close()
+	retired := proxy.endpoints.add(nil)
+	proxy.endpoints.remove(retired)
 	for name, test := range map[string]struct {
 		method, path string
 		want         int
+		logged       int
 	}{
-		"unknown key": {http.MethodPost, "/push/guess", http.StatusNotFound},
-		"no key":      {http.MethodPost, "/push/", http.StatusNotFound},
-		"method":      {http.MethodGet, "/push/guess", http.StatusMethodNotAllowed},
+		"unknown key": {http.MethodPost, "/push/guess", http.StatusNotFound, 1},
+		"retired key": {http.MethodPost, "/push/" + retired, http.StatusNotFound, 0}, // a push that was under way
+		"no key":      {http.MethodPost, "/push/", http.StatusNotFound, 0},
+		"method":      {http.MethodGet, "/push/guess", http.StatusMethodNotAllowed, 0},
 	} {
-		w := httptest.NewRecorder()
-		proxy.ServeHTTP(w, httptest.NewRequest(test.method, test.path, strings.NewReader("{}")))
-		if w.Code != test.want {
-			t.Errorf("%s: %d, want %d", name, w.Code, test.want)
+		log.Reset()
+		for range 2 {
+			w := httptest.NewRecorder()
+			proxy.ServeHTTP(w, httptest.NewRequest(test.method, test.path, strings.NewReader(`{"subscription":"an unwrapped secret"}`)))
+			if w.Code != test.want {
+				t.Errorf("%s: %d, want %d", name, w.Code, test.want)
+			}
+		}
+		if n := strings.Count(log.String(), "earlier run"); n != test.logged || strings.Contains(log.String(), "secret") {
+			t.Errorf("%s: logged %d times, want %d: %s", name, n, test.logged, &log)
 		}
 	}
 }
@@ -340,8 +373,8 @@ func TestReceiverIsGone(t *testing.T) {
 	config := &pubsubpb.PushConfig{PushEndpoint: fmt.Sprintf("http://127.0.0.1:%d/?secret", freePort(t))}
 	proxy.hideIn(subName, &config)
 	w := httptest.NewRecorder()
-	proxy.ServeHTTP(w, httptest.NewRequest(http.MethodPost, config.PushEndpoint, strings.NewReader("{}")))
-	if w.Code != http.StatusBadGateway || !strings.Contains(log.String(), "connection refused") || strings.Contains(log.String(), "secret") {
+	proxy.ServeHTTP(w, httptest.NewRequest(http.MethodPost, config.PushEndpoint, strings.NewReader(`{"message":{"messageId":"17"}}`)))
+	if w.Code != http.StatusBadGateway || !strings.Contains(log.String(), `msg="delivery failed"`) || !strings.Contains(log.String(), "connection refused") || !strings.Contains(log.String(), "message_id=17") || strings.Contains(log.String(), "secret") {
 		t.Errorf("%d, logged %s", w.Code, &log)
 	}
 }
