@@ -28,6 +28,7 @@ func TestOnceTellsTheWholeStory(t *testing.T) {
 	for _, text := range []string{
 		"the answer: ann is Ann Lee",
 		`service "login" may not send call "find-users" to service "search"; if it should, add "login" to the dispatch.From`,
+		"search's gate 403: ",
 		"403: the caller is not declared",
 		"a task with this key is there already",
 		"attempt 3: mail to busy@example.com",
@@ -35,7 +36,7 @@ func TestOnceTellsTheWholeStory(t *testing.T) {
 		"401: no ID token",
 		"401: the token is for another audience",
 		"401: the token's signature is wrong",
-		"all 11 as expected",
+		"all 12 as expected",
 	} {
 		if !strings.Contains(out.String(), text) {
 			t.Errorf("the story lacks %q", text)
@@ -83,7 +84,7 @@ func TestJSONLines(t *testing.T) {
 		}
 		seen[kind]++
 	}
-	if seen["running"] != 6 || seen["step"] != 11 || seen["result"] != 11 || seen["event"] < 20 || last["ok"] != true {
+	if seen["running"] != 6 || seen["step"] != 12 || seen["result"] != 12 || seen["event"] < 20 || last["ok"] != true {
 		t.Errorf("lines by type: %v, the last is %v", seen, last)
 	}
 }

@@ -101,7 +101,7 @@ func (p *textPrinter) line(format string, args ...any) {
 }
 
 func (p *textPrinter) opening(all []running) {
-	p.line("%s  login may reach user-profiles, but not search", p.paint(bold, "Waybill"))
+	p.line("%s  login may reach user-profiles, but not search; each service is behind a gate like Cloud Run's", p.paint(bold, "Waybill"))
 	p.line("")
 	for _, r := range all {
 		about := r.About

@@ -3,11 +3,12 @@ package main
 import (
 	"context"
 	"log/slog"
+	"path"
 	"strings"
 )
 
-// refusals is a slog.Handler that puts a service's refusals on the stage, whoever is refused: the story's own forgeries and
-// what somebody types by hand. Everything else that a service logs is left out.
+// refusals is a slog.Handler that puts refusals on the stage, of a service or of the gates in front of them, whoever is refused:
+// the story's own forgeries and what somebody types by hand. Everything else that is logged is left out.
 type refusals struct {
 	stage   *stage
 	service string
@@ -18,7 +19,7 @@ func (r refusals) Enabled(_ context.Context, level slog.Level) bool { return lev
 
 // Handle implements slog.Handler.
 func (r refusals) Handle(_ context.Context, record slog.Record) error {
-	if !strings.HasPrefix(record.Message, "request refused") {
+	if !strings.HasPrefix(record.Message, "request refused") && !strings.HasPrefix(record.Message, "gate refused") {
 		return nil
 	}
 	detail := record.Message
@@ -27,7 +28,7 @@ func (r refusals) Handle(_ context.Context, record slog.Record) error {
 		switch a.Key {
 		case "status":
 			status = a.Value.String() + ": "
-		case "error":
+		case "error", "reason":
 			reason = a.Value.String()
 		}
 		return true
@@ -40,7 +41,14 @@ func (r refusals) Handle(_ context.Context, record slog.Record) error {
 }
 
 // WithAttrs implements slog.Handler.
-func (r refusals) WithAttrs([]slog.Attr) slog.Handler { return r }
+func (r refusals) WithAttrs(attrs []slog.Attr) slog.Handler {
+	for _, a := range attrs {
+		if r.service == "gate" && a.Key == "service" {
+			r.service = path.Base(a.Value.String()) + "'s gate" // projects/P/locations/L/services/NAME
+		}
+	}
+	return r
+}
 
 // WithGroup implements slog.Handler.
 func (r refusals) WithGroup(string) slog.Handler { return r }

@@ -35,7 +35,8 @@ type shop struct {
 	stage    *stage
 	emulator *emulator.Emulator
 	env      *dispatch.Environment
-	created  int // queues, topics and subscriptions
+	behind   map[string]string // where each service really listens, behind its gate
+	created  int               // queues, topics and subscriptions
 
 	outside  *http.Client // for who goes around the library
 	services map[string]*dispatch.Dispatcher
@@ -48,8 +49,8 @@ type shop struct {
 // openShop starts everything. On a machine of one's own these would be six programs; here they share a process, and so
 // the environment is handed to each of them instead of being found.
 func openShop(ctx context.Context, stage *stage, listen string) (_ *shop, err error) {
-	s := &shop{stage: stage, outside: &http.Client{Transport: &http.Transport{}}, services: map[string]*dispatch.Dispatcher{}}
-	s.emulator, err = emulator.Start(ctx, emulator.Config{Listen: listen, Project: project, Logger: slog.New(slog.DiscardHandler)})
+	s := &shop{stage: stage, behind: map[string]string{}, outside: &http.Client{Transport: &http.Transport{}}, services: map[string]*dispatch.Dispatcher{}}
+	s.emulator, err = emulator.Start(ctx, emulator.Config{Listen: listen, Project: project, Logger: slog.New(refusals{stage, "gate"})})
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +89,7 @@ func openShop(ctx context.Context, stage *stage, listen string) (_ *shop, err er
 	return s, nil
 }
 
-// findAddresses gives each service a port and a key file of its own.
+// findAddresses gives each service a port, a gate in front of it, and a key file of its own.
 func (s *shop) findAddresses(ctx context.Context) (map[string]net.Listener, error) {
 	listeners := map[string]net.Listener{}
 	s.env = &dispatch.Environment{
@@ -104,8 +105,13 @@ func (s *shop) findAddresses(ctx context.Context) (map[string]net.Listener, erro
 		if err != nil {
 			return nil, err
 		}
-		listeners[name] = l
-		s.env.Services[name] = dispatch.ServiceEnvironment{URL: "http://" + l.Addr().String(), CredentialsJSON: key}
+		listeners[name], s.behind[name] = l, "http://"+l.Addr().String()
+		url, err := s.openGate(ctx, name, s.behind[name])
+		if err != nil {
+			return nil, err
+		}
+		private := true // so that the gate's word counts for the signature that it removes
+		s.env.Services[name] = dispatch.ServiceEnvironment{URL: url, PlatformAsserts: &private, CredentialsJSON: key}
 	}
 	return listeners, nil
 }

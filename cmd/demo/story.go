@@ -58,13 +58,20 @@ func newStory(stage *stage, shop *shop) *story {
 
 func (s *story) steps() []step {
 	const findUsers = "/_waybill/calls/find-users"
+	container := s.shop.behind[contracts.Search.Name()] + findUsers // where the library's own reasons show
 	return []step{
 		{"login calls user-profiles, as declared", "login calls user-profiles", "answered", s.call},
 		{"login calls search, which nobody declared", "login calls search", "refused, not sent", s.undeclaredCall},
 		{
-			"login forges that call around the library, with its own token", "the same, forged", "403",
+			"login forges that call around the library, and has no role at search's gate", "the same, forged", "403 from the gate",
 			func(ctx context.Context) (string, error) {
-				return s.forge(ctx, http.StatusForbidden, account("login"), identity{account("login"), contracts.Search, nil}, findUsers)
+				return s.forge(ctx, http.StatusForbidden, "permission", identity{account("login"), contracts.Search, nil}, s.shop.url(contracts.Search, findUsers))
+			},
+		},
+		{
+			"and past the gate, straight to search", "and past the gate", "403 from search",
+			func(ctx context.Context) (string, error) {
+				return s.forge(ctx, http.StatusForbidden, account("login"), identity{account("login"), contracts.Search, nil}, container)
 			},
 		},
 		{"a task for later", "a task for later", "after 1.5 s", s.delayedTask},
@@ -75,19 +82,19 @@ func (s *story) steps() []step {
 		{
 			"a request without a token", "no token", "401",
 			func(ctx context.Context) (string, error) {
-				return s.forge(ctx, http.StatusUnauthorized, "token", identity{}, findUsers)
+				return s.forge(ctx, http.StatusUnauthorized, "token", identity{}, container)
 			},
 		},
 		{
 			"a token for another service", "a foreign audience", "401",
 			func(ctx context.Context) (string, error) {
-				return s.forge(ctx, http.StatusUnauthorized, "audience", identity{account("audit"), contracts.Profiles, nil}, findUsers)
+				return s.forge(ctx, http.StatusUnauthorized, "audience", identity{account("audit"), contracts.Profiles, nil}, container)
 			},
 		},
 		{
 			"a token with a tampered signature", "a tampered signature", "401",
 			func(ctx context.Context) (string, error) {
-				return s.forge(ctx, http.StatusUnauthorized, "signature", identity{account("audit"), contracts.Search, tamper}, findUsers)
+				return s.forge(ctx, http.StatusUnauthorized, "signature", identity{account("audit"), contracts.Search, tamper}, container)
 			},
 		},
 	}
@@ -120,8 +127,8 @@ type identity struct {
 }
 
 // forge posts to search without the library and expects to be refused with a reason.
-func (s *story) forge(ctx context.Context, status int, reason string, who identity, path string) (string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.shop.url(contracts.Search, path), bytes.NewReader([]byte(`{"name":"ann"}`)))
+func (s *story) forge(ctx context.Context, status int, reason string, who identity, url string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader([]byte(`{"name":"ann"}`)))
 	if err != nil {
 		return "", err
 	}
@@ -133,7 +140,7 @@ func (s *story) forge(ctx context.Context, status int, reason string, who identi
 		}
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
-	s.says("sent", "POST "+path+" to search, around the library", "")
+	s.says("sent", "POST "+url+", around the library", "")
 	response, err := s.shop.outside.Do(request)
 	if err != nil {
 		return "", err
