@@ -108,7 +108,7 @@ func (d *Dispatcher) roundTrip(ctx context.Context, r *route, body []byte) (cont
 		return "", nil, err
 	}
 	c := d.calls[r]
-	header := make(http.Header, 9)
+	header := make(http.Header, 11) // with room for the two that carry the token
 	d.setHeader(ctx, header, r, id)
 	request := (&http.Request{
 		Method:        http.MethodPost,

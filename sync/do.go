@@ -132,8 +132,9 @@ func (e *exchange) prepare(c *connecting) (*http.Request, error) {
 		return nil, fmt.Errorf("no ID token for %s: %w", e.client.audience, err)
 	}
 	r := user.WithContext(c.trace(user.Context()))
-	r.Header = make(http.Header, len(user.Header)+2)
-	maps.Copy(r.Header, user.Header)
+	if r.Header = maps.Clone(user.Header); r.Header == nil { // cheaper than filling a new map
+		r.Header = make(http.Header, 2)
+	}
 	bearer := []string{"Bearer " + token}
 	r.Header["Authorization"] = bearer
 	r.Header["X-Serverless-Authorization"] = bearer
