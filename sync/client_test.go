@@ -304,6 +304,16 @@ func TestARedirectIsAnError(t *testing.T) {
 	if len(thief.got()) != 0 {
 		t.Error("the redirect was followed")
 	}
+
+	home := newServer(t, status(307, "Location", "/elsewhere")) // within the origin it is not followed either
+	client, _ := newClient(t, home.URL, nil)
+	resp, err := client.Do(request(t.Context(), t, http.MethodPost, home.URL, ""))
+	if err == nil {
+		resp.Body.Close()
+	}
+	if !errors.Is(err, wsync.ErrRedirect) || len(home.got()) != 1 {
+		t.Errorf("a redirect within the origin: %v after %d requests", err, len(home.got()))
+	}
 }
 
 type closeRecorder struct {
