@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"time"
 
 	"go.opentelemetry.io/otel/propagation"
@@ -29,7 +30,7 @@ func (d *Dispatcher) attributes(ctx context.Context, r *route, id string, now ti
 	a := make(map[string]string, 8)
 	a[attrID] = id
 	a[attrSource] = d.source
-	a[attrType] = r.ceType()
+	a[attrType] = r.ceType
 	a[attrSpecVersion] = specVersion
 	a[attrTime] = now.UTC().Format(time.RFC3339Nano)
 	a[attrContentType] = r.codec.ContentType()
@@ -37,24 +38,29 @@ func (d *Dispatcher) attributes(ctx context.Context, r *route, id string, now ti
 	return a
 }
 
-// ceType names the kind of message: APP.ROUTE. A subscription's messages have their event's type.
-func (r *route) ceType() string {
-	if r.event != nil {
-		return r.event.ceType()
-	}
-	return r.app.name + "." + r.name
-}
-
-// injectTrace writes the trace context of ctx. Without one it starts a trace that is not sampled, so that what a
-// message causes can still be found by its trace id.
+// injectTrace writes the trace context of ctx, in W3C's form (https://www.w3.org/TR/trace-context/). Without one it starts a
+// trace that is not sampled, so that what a message causes can still be found by its trace id. It runs for every message,
+// and OpenTelemetry's own propagator formats it by fmt.
 func injectTrace(ctx context.Context, carrier propagation.TextMapCarrier) {
-	if !trace.SpanContextFromContext(ctx).IsValid() {
-		ctx = trace.ContextWithSpanContext(ctx, newTrace())
+	s := trace.SpanContextFromContext(ctx)
+	if !s.IsValid() {
+		s = newTrace()
 	}
-	if s := trace.SpanContextFromContext(ctx); len(s.TraceState().String()) > maxAttributeValue {
-		ctx = trace.ContextWithSpanContext(ctx, s.WithTraceState(trace.TraceState{})) // it comes from outside, and Pub/Sub takes no longer one
+	traceID, spanID := s.TraceID(), s.SpanID()
+	parent := make([]byte, 0, len("00-")+32+len("-")+16+len("-00"))
+	parent = append(parent, "00-"...)
+	parent = hex.AppendEncode(parent, traceID[:])
+	parent = append(parent, '-')
+	parent = hex.AppendEncode(parent, spanID[:])
+	parent = append(parent, '-')
+	parent = hex.AppendEncode(parent, []byte{byte(s.TraceFlags())})
+	carrier.Set(attrTraceParent, string(parent))
+	// The state comes from outside; Pub/Sub takes no longer attribute.
+	if state := s.TraceState(); state.Len() > 0 {
+		if text := state.String(); len(text) <= maxAttributeValue {
+			carrier.Set(attrTraceState, text)
+		}
 	}
-	propagation.TraceContext{}.Inject(ctx, carrier)
 }
 
 func newTrace() trace.SpanContext {

@@ -51,7 +51,7 @@ type Subscription[M any] struct {
 // Without [Retry] a message is tried 10 times, 1 second to 10 minutes apart; without [Deadline] its handler has 30 seconds.
 func (e *Event[M]) To(receiver *Service, name string, options ...SubscriptionOption) *Subscription[M] {
 	r := newRoute(KindSubscription, receiver, name)
-	r.event, r.codec = e.route, e.codec
+	r.event, r.codec, r.ceType = e.route, e.codec, e.ceType
 	if e.app != nil {
 		r.app = e.app // the event's app is where a receiver of another app must be noticed
 	}

@@ -144,7 +144,7 @@ func (d *Dispatcher) roundTrip(ctx context.Context, r *route, body []byte) (cont
 func (d *Dispatcher) setHeader(ctx context.Context, h http.Header, r *route, id string) {
 	h["Ce-Id"] = []string{id}
 	h["Ce-Source"] = []string{d.source}
-	h["Ce-Type"] = []string{r.ceType()}
+	h["Ce-Type"] = []string{r.ceType}
 	h["Ce-Specversion"] = []string{specVersion}
 	h["Ce-Time"] = []string{d.now().UTC().Format(time.RFC3339Nano)}
 	h["Content-Type"] = []string{r.codec.ContentType()}

@@ -52,6 +52,7 @@ type route struct {
 	event    *route // of a subscription: its event
 	ordered  bool   // of an event: it has an ordering key
 	path     string
+	ceType   string // the CloudEvents type of its messages: APP.ROUTE; a subscription's are its event's
 	retry    *Retry
 	deadline time.Duration
 	codec    Codec // of the message; of a call, of the question
@@ -67,6 +68,7 @@ func newRoute(kind Kind, to *Service, name string) *route {
 		return r
 	}
 	r.app = to.app
+	r.ceType = to.app.name + "." + name
 	if kind != KindEvent {
 		r.path = defaultPath(kind, name)
 	}

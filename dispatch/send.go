@@ -23,9 +23,11 @@ type Sender interface {
 type SendOption interface{ applySend(*sendOptions) }
 
 type sendOptions struct {
-	key   *string
-	after *time.Duration
-	at    *time.Time
+	keyed, delayed, timed bool // which of them were given
+
+	key   string
+	after time.Duration
+	at    time.Time
 }
 
 // Key makes sending again harmless. It makes the message's ID, so the same key on the same route is the same message.
@@ -35,18 +37,18 @@ type sendOptions struct {
 // Pub/Sub delivers each copy, and the receivers must recognise the ID.
 type Key string
 
-func (o Key) applySend(s *sendOptions) { k := string(o); s.key = &k }
+func (o Key) applySend(s *sendOptions) { s.keyed, s.key = true, string(o) }
 
 // After has a task delivered no sooner than this much later, 30 days at most. Events cannot be delayed.
 type After time.Duration
 
-func (o After) applySend(s *sendOptions) { d := time.Duration(o); s.after = &d }
+func (o After) applySend(s *sendOptions) { s.delayed, s.after = true, time.Duration(o) }
 
 // At has a task delivered no sooner than this time, 30 days ahead at most; a time in the past means now.
 // Events cannot be delayed.
 type At time.Time
 
-func (o At) applySend(s *sendOptions) { t := time.Time(o); s.at = &t }
+func (o At) applySend(s *sendOptions) { s.timed, s.at = true, time.Time(o) }
 
 // Receipt says what Google has accepted.
 type Receipt struct {
@@ -116,16 +118,16 @@ func (d *Dispatcher) prepare(ctx context.Context, r *route, options []SendOption
 		option.applySend(&o)
 	}
 	now := d.now()
-	out := &outgoing{route: r, keyed: o.key != nil}
+	out := &outgoing{route: r, keyed: o.keyed}
 	var err error
 	if out.scheduled, err = o.schedule(r, now); err != nil {
 		return nil, err
 	}
-	if o.key != nil {
-		if *o.key == "" {
+	if o.keyed {
+		if o.key == "" {
 			return nil, fmt.Errorf("dispatch: %w: %s: an empty Key would make every message the same one; leave it out or give one", ErrOption, r)
 		}
-		out.id = keyedID(r.app.name, r.name, *o.key)
+		out.id = keyedID(r.app.name, r.name, o.key)
 	} else if out.id, err = newID(); err != nil {
 		return nil, err
 	}
@@ -135,21 +137,21 @@ func (d *Dispatcher) prepare(ctx context.Context, r *route, options []SendOption
 
 // schedule is when the message is to be delivered; zero for at once.
 func (o *sendOptions) schedule(r *route, now time.Time) (time.Time, error) {
-	if o.after == nil && o.at == nil {
+	if !o.delayed && !o.timed {
 		return time.Time{}, nil
 	}
 	var at time.Time
 	switch {
 	case r.kind != KindTask:
 		return at, fmt.Errorf("dispatch: %w: %s cannot be delayed, since Pub/Sub delivers at once; send a task for later", ErrOption, r)
-	case o.after != nil && o.at != nil:
+	case o.delayed && o.timed:
 		return at, fmt.Errorf("dispatch: %w: %s has both After and At; give one of them", ErrOption, r)
-	case o.at != nil:
-		at = *o.at
-	case *o.after < 0:
-		return at, fmt.Errorf("dispatch: %w: %s: After(%v) is in the past; leave it out for now", ErrOption, r, *o.after)
+	case o.timed:
+		at = o.at
+	case o.after < 0:
+		return at, fmt.Errorf("dispatch: %w: %s: After(%v) is in the past; leave it out for now", ErrOption, r, o.after)
 	default:
-		at = now.Add(*o.after)
+		at = now.Add(o.after)
 	}
 	if ahead := at.Sub(now); ahead > maxDelay {
 		return time.Time{}, fmt.Errorf("dispatch: %w: %s is for %v ahead, and Cloud Tasks keeps it for 30 days at most; send it later", ErrOption, r, ahead.Round(time.Hour))

@@ -56,24 +56,12 @@ func (c HandlerConfig) withDefaults() HandlerConfig {
 }
 
 func (c HandlerConfig) validate(h HandlerFunc) error {
-	var problems []error
-	if c.Verifier == nil {
-		problems = append(problems, errors.New("Verifier is nil: make one with auth.NewVerifier"))
-	}
-	if h == nil {
-		problems = append(problems, errors.New("the HandlerFunc is nil"))
-	}
+	problems := httpserve.ConfigProblems(c.Verifier, h != nil, c.Deadline, c.MaxBody)
 	if parts := strings.Split(c.Subscription, "/"); len(parts) != 4 || parts[0] != "projects" || parts[1] == "" || parts[2] != "subscriptions" || parts[3] == "" {
 		problems = append(problems, fmt.Errorf("Subscription is %q: use the full name, projects/PROJECT/subscriptions/NAME", c.Subscription))
 	}
 	if c.MaxAttempts < 0 {
 		problems = append(problems, fmt.Errorf("MaxAttempts is %d: use 1 or more, or 0 for no limit here", c.MaxAttempts))
-	}
-	if c.Deadline < 0 {
-		problems = append(problems, fmt.Errorf("Deadline is %v: use a positive time, or 0 for none", c.Deadline))
-	}
-	if c.MaxBody < 0 {
-		problems = append(problems, fmt.Errorf("MaxBody is %d: use a number of bytes, or 0 for 16 MiB", c.MaxBody))
 	}
 	return errors.Join(problems...)
 }

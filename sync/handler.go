@@ -67,19 +67,7 @@ func (c HandlerConfig) withDefaults() HandlerConfig {
 }
 
 func (c HandlerConfig) validate(h HandlerFunc) error {
-	var problems []error
-	if c.Verifier == nil {
-		problems = append(problems, errors.New("Verifier is nil: make one with auth.NewVerifier"))
-	}
-	if h == nil {
-		problems = append(problems, errors.New("the HandlerFunc is nil"))
-	}
-	if c.Deadline < 0 {
-		problems = append(problems, fmt.Errorf("Deadline is %v: use a positive time, or 0 for none", c.Deadline))
-	}
-	if c.MaxBody < 0 {
-		problems = append(problems, fmt.Errorf("MaxBody is %d: use a number of bytes, or 0 for 10 MiB", c.MaxBody))
-	}
+	problems := httpserve.ConfigProblems(c.Verifier, h != nil, c.Deadline, c.MaxBody)
 	return errors.Join(problems...)
 }
 

@@ -78,11 +78,12 @@ func (c Config) validate() error {
 
 // Client enqueues tasks. It may be used by many goroutines.
 type Client struct {
-	cfg    Config
-	limits retry.Limits
-	client *cloudtasks.Client
-	closed atomic.Bool
-	close  func() error
+	cfg     Config
+	limits  retry.Limits
+	client  *cloudtasks.Client
+	closed  atomic.Bool
+	goodURL atomic.Pointer[string] // the last that was found good: most clients send to few
+	close   func() error
 }
 
 // NewClient returns a client. It does not connect until the first task. The
@@ -128,6 +129,18 @@ type Receipt struct {
 	ScheduleTime time.Time
 }
 
+// isGoodURL remembers the last URL that it found good, since parsing one costs more than all other checks of a task.
+func (c *Client) isGoodURL(raw string) error {
+	if last := c.goodURL.Load(); last != nil && *last == raw {
+		return nil
+	}
+	if err := checkURL(raw); err != nil {
+		return err
+	}
+	c.goodURL.Store(&raw)
+	return nil
+}
+
 // Enqueue hands the task to Cloud Tasks and returns once it was accepted. Sizes
 // and limits are checked before anything is sent. A task whose key was used
 // before is a success with [Receipt.Duplicate].
@@ -142,7 +155,7 @@ func (c *Client) Enqueue(ctx context.Context, t Task) (Receipt, error) {
 	if err := ctx.Err(); err != nil {
 		return Receipt{}, fmt.Errorf("tasks: nothing was sent, the context had ended: %w", context.Cause(ctx))
 	}
-	if err := t.validate(c.cfg.Now()); err != nil {
+	if err := t.validate(c.cfg.Now(), c.isGoodURL); err != nil {
 		return Receipt{}, fmt.Errorf("tasks: the task cannot be sent: %w", err)
 	}
 	req, err := t.request(c.cfg.ServiceAccount)

@@ -57,16 +57,13 @@ type Task struct {
 	DispatchDeadline time.Duration
 }
 
-func (t *Task) validate(now time.Time) error {
+func (t *Task) validate(now time.Time, isGoodURL func(string) error) error {
 	var problems []error
 	if err := checkQueue(t.Queue); err != nil {
 		problems = append(problems, err)
 	}
-	if _, err := endpoint.Parse(t.URL); err != nil {
-		problems = append(problems, fmt.Errorf("URL: %w", err))
-	}
-	if len(t.URL) > MaxURLLength {
-		problems = append(problems, fmt.Errorf("URL: %w: %d characters, at most %d", ErrTooLarge, len(t.URL), MaxURLLength))
+	if err := isGoodURL(t.URL); err != nil {
+		problems = append(problems, err)
 	}
 	if t.Audience == "" {
 		problems = append(problems, errors.New("Audience is empty: set the audience that the receiver's verifier expects"))
@@ -87,6 +84,17 @@ func (t *Task) validate(now time.Time) error {
 	if delay := t.ScheduleTime.Sub(now); !t.ScheduleTime.IsZero() && delay > MaxScheduleAhead {
 		problems = append(problems, fmt.Errorf("%w: the delay is %v, and %d days (%v) are the most: let a task with a shorter delay enqueue this one",
 			ErrSchedule, delay.Round(time.Second), MaxScheduleAhead/(24*time.Hour), MaxScheduleAhead))
+	}
+	return errors.Join(problems...)
+}
+
+func checkURL(raw string) error {
+	var problems []error
+	if _, err := endpoint.Parse(raw); err != nil {
+		problems = append(problems, fmt.Errorf("URL: %w", err))
+	}
+	if len(raw) > MaxURLLength {
+		problems = append(problems, fmt.Errorf("URL: %w: %d characters, at most %d", ErrTooLarge, len(raw), MaxURLLength))
 	}
 	return errors.Join(problems...)
 }
