@@ -95,41 +95,34 @@ func (c *creator) pubsub(ctx context.Context, p *Plan, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Shutdown(ctx)) }()
+	admin, err := gpubsub.NewClient(ctx, p.env.Project, options...) // for what waybill.dev/pubsub has no word for
+	if err != nil {
+		return fmt.Errorf("deploy: %w", err)
+	}
+	defer func() { err = errors.Join(err, admin.Close()) }()
+
 	for _, t := range p.Topics {
 		created, err := client.CreateTopic(ctx, t.Name)
 		if err := c.note("topic", t.Name, created, err); err != nil {
 			return err
 		}
 	}
-	if err := c.deadSubscriptions(ctx, p, options); err != nil {
-		return err
+	for _, s := range p.DeadLetterSubscriptions {
+		_, err := admin.SubscriptionAdminClient.CreateSubscription(ctx, s.request())
+		if err := c.note("dead-letter subscription", s.Name, err == nil, err); err != nil {
+			return err
+		}
 	}
+	var problems []error
 	for _, s := range p.PushSubscriptions {
 		created, err := client.CreatePushSubscription(ctx, s)
 		if err := c.note("push subscription", s.Name, created, err); err != nil {
 			return err
 		}
-	}
-	return c.compare(ctx, p, options)
-}
-
-// compare looks for push subscriptions that were there already and that the plan would have made otherwise.
-func (c *creator) compare(ctx context.Context, p *Plan, options []option.ClientOption) (err error) {
-	existing := map[string]bool{}
-	for _, change := range c.changes {
-		existing[change.Name] = !change.Created && change.Kind == "push subscription"
-	}
-	client, err := gpubsub.NewClient(ctx, p.env.Project, options...)
-	if err != nil {
-		return fmt.Errorf("deploy: %w", err)
-	}
-	defer func() { err = errors.Join(err, client.Close()) }()
-	var problems []error
-	for _, s := range p.PushSubscriptions {
-		if !existing[s.Name] {
+		if created {
 			continue
 		}
-		found, err := client.SubscriptionAdminClient.GetSubscription(ctx, &pubsubpb.GetSubscriptionRequest{Subscription: s.Name})
+		found, err := admin.SubscriptionAdminClient.GetSubscription(ctx, &pubsubpb.GetSubscriptionRequest{Subscription: s.Name})
 		if err != nil {
 			return fmt.Errorf("deploy: looking at %s, which exists: %w", s.Name, err)
 		}
@@ -141,6 +134,17 @@ func (c *creator) compare(ctx context.Context, p *Plan, options []option.ClientO
 		return fmt.Errorf("deploy: %w", errors.Join(problems...))
 	}
 	return nil
+}
+
+// request is for a subscription that is pulled: a person or a command looks at the dead letters when it is time.
+func (s DeadLetterSubscription) request() *pubsubpb.Subscription {
+	return &pubsubpb.Subscription{
+		Name:                     s.Name,
+		Topic:                    s.Topic,
+		AckDeadlineSeconds:       deadAckDeadline,
+		MessageRetentionDuration: durationpb.New(s.Retention),
+		ExpirationPolicy:         &pubsubpb.ExpirationPolicy{}, // without a ttl: it never expires, however seldom somebody looks
+	}
 }
 
 // astray says in what a subscription differs from the plan so that its messages would not be received, or is empty.
@@ -157,28 +161,6 @@ func astray(want pubsub.PushSubscription, got *pubsubpb.Subscription) string {
 		}
 	}
 	return ""
-}
-
-// deadSubscriptions are pulled, not pushed: a person or a command looks at them when it is time.
-func (c *creator) deadSubscriptions(ctx context.Context, p *Plan, options []option.ClientOption) (err error) {
-	client, err := gpubsub.NewClient(ctx, p.env.Project, options...)
-	if err != nil {
-		return fmt.Errorf("deploy: %w", err)
-	}
-	defer func() { err = errors.Join(err, client.Close()) }()
-	for _, s := range p.DeadSubscriptions {
-		_, err := client.SubscriptionAdminClient.CreateSubscription(ctx, &pubsubpb.Subscription{
-			Name:                     s.Name,
-			Topic:                    s.Topic,
-			AckDeadlineSeconds:       deadAckDeadline,
-			MessageRetentionDuration: durationpb.New(s.Retention),
-			ExpirationPolicy:         &pubsubpb.ExpirationPolicy{}, // without a ttl: it never expires, however seldom somebody looks
-		})
-		if err := c.note("dead-letter subscription", s.Name, err == nil, err); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (c *creator) queues(ctx context.Context, p *Plan, o Options) (err error) {

@@ -150,7 +150,7 @@ func TestNothingIsCreatedInACloudUnlessSaid(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if kept := plan.DeadSubscriptions[0].Retention; kept != 31*24*time.Hour {
+		if kept := plan.DeadLetterSubscriptions[0].Retention; kept != 31*24*time.Hour {
 			t.Errorf("dead letters are kept for %v", kept)
 		}
 		changes, err := deploy.Create(t.Context(), plan, deploy.Options{Cloud: e.IsHalfEmulated()})

@@ -12,10 +12,10 @@ import (
 
 // Plan is everything that an app's contracts need in one environment. Its order is that of creation.
 type Plan struct {
-	Queues            []Queue
-	Topics            []Topic
-	PushSubscriptions []pubsub.PushSubscription
-	DeadSubscriptions []DeadSubscription
+	Queues                  []Queue
+	Topics                  []Topic
+	PushSubscriptions       []pubsub.PushSubscription
+	DeadLetterSubscriptions []DeadLetterSubscription
 
 	env *dispatch.Environment
 }
@@ -33,9 +33,9 @@ type Topic struct {
 	For  string // the route, for people
 }
 
-// DeadSubscription is the pull subscription that keeps a route's dead letters for 31 days, the longest that Pub/Sub
+// DeadLetterSubscription is the pull subscription that keeps a route's dead letters for 31 days, the longest that Pub/Sub
 // keeps anything; on an emulator 7. Without it a dead letter would be gone at once: a topic keeps nothing by itself.
-type DeadSubscription struct {
+type DeadLetterSubscription struct {
 	Name, Topic string
 	Retention   time.Duration
 }
@@ -120,7 +120,7 @@ func (p *Plan) addDead(app *dispatch.App, r dispatch.RouteInfo) (topic string) {
 	if p.env.IsEmulated() {
 		retention = localRetention
 	}
-	p.DeadSubscriptions = append(p.DeadSubscriptions, DeadSubscription{
+	p.DeadLetterSubscriptions = append(p.DeadLetterSubscriptions, DeadLetterSubscription{
 		Name: names.Subscription(p.env.Project, dead), Topic: topic, Retention: retention,
 	})
 	return topic
