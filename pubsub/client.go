@@ -143,11 +143,17 @@ func (c *Client) Shutdown(ctx context.Context) error {
 		go c.drain()
 	}
 	select {
+	case <-c.drained: // looked at first: a second call with an ended context finds nothing left to do
+		return c.closeErr
+	default:
+	}
+	select {
 	case <-c.drained:
 		return c.closeErr
 	case <-ctx.Done():
 		c.retries.aborted.Store(true)
 		_ = c.close() // what is in flight ends with it
+		<-c.drained   // soon, since nothing can be sent any more
 		return fmt.Errorf("pubsub: shut down before all that was waiting could be published: %w", context.Cause(ctx))
 	}
 }

@@ -228,6 +228,11 @@ func TestShutdownIsBoundedByItsContext(t *testing.T) {
 	if err := client.Close(); err != nil {
 		t.Errorf("Close after it: %v", err)
 	}
+	for range 100 { // whatever the context: all has been done
+		if err := client.Shutdown(ctx); err != nil {
+			t.Fatalf("Shutdown after it, with an ended context: %v", err)
+		}
+	}
 }
 
 func TestConfigReportsEveryProblem(t *testing.T) {
