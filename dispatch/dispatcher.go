@@ -101,7 +101,7 @@ func (r *route) registration() string {
 }
 
 // mount puts a handler at its route's endpoint. What is wrong is kept for Check.
-func (d *Dispatcher) mount(r *route, build func(*receiver) (http.Handler, error)) {
+func (d *Dispatcher) mount(r *route, options []HandleOption, build func(*receiver) (http.Handler, error)) {
 	d.setup.Lock()
 	defer d.setup.Unlock()
 	at := d.receivers[r.path]
@@ -118,6 +118,9 @@ func (d *Dispatcher) mount(r *route, build func(*receiver) (http.Handler, error)
 		return
 	}
 	h, err := build(at)
+	if err == nil {
+		h, err = limited(h, options)
+	}
 	if err != nil {
 		d.problems = append(d.problems, fmt.Errorf("%s: %w", r, err))
 		return
@@ -158,9 +161,14 @@ func (d *Dispatcher) withoutHandler(r *route) http.HandlerFunc {
 
 // unavailable answers 503: nothing ran, so whoever sent it may send it again.
 func unavailable(w http.ResponseWriter, reason string) {
+	refuseForNow(w, http.StatusServiceUnavailable, reason)
+}
+
+// refuseForNow says that nothing was done, and that it may be tried again.
+func refuseForNow(w http.ResponseWriter, status int, reason string) {
 	w.Header().Set("Retry-After", "1")
 	w.Header().Set(retryHeader, retrySafe)
-	http.Error(w, reason, http.StatusServiceUnavailable)
+	http.Error(w, reason, status)
 }
 
 // Shutdown stops receiving, waits for the handlers that run, then stops sending, flushes what is not yet sent and

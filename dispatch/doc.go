@@ -49,6 +49,7 @@
 //	401  no valid token                          403  a valid token of somebody not declared
 //	404  no such route
 //	422  a call's Permanent
+//	429  the handler's Concurrency is used up
 //	500  the handler failed or panicked
 //	503  no handler yet, shutting down, the dead letter could not be kept, the issuer's keys are unavailable, RetryAfter
 //

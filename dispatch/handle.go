@@ -23,7 +23,7 @@ import (
 //
 // The handler's context ends at the route's [Deadline] and carries the [Message]. A message is delivered at least once:
 // handlers must bear duplicates, which have the same Message.ID. What is wrong with the registration is reported by [Dispatcher.Check].
-func Handle[M any](d *Dispatcher, from Inbound[M], handler func(context.Context, M) error) {
+func Handle[M any](d *Dispatcher, from Inbound[M], handler func(context.Context, M) error, options ...HandleOption) {
 	var zero M
 	r := from.inbound(zero)
 	run := func(ctx context.Context, contentType string, body []byte) error {
@@ -33,7 +33,7 @@ func Handle[M any](d *Dispatcher, from Inbound[M], handler func(context.Context,
 		}
 		return handler(ctx, message)
 	}
-	d.mount(r, func(at *receiver) (http.Handler, error) {
+	d.mount(r, options, func(at *receiver) (http.Handler, error) {
 		switch {
 		case handler == nil:
 			return nil, errors.New("dispatch.Handle got no function")
@@ -106,9 +106,9 @@ func (d *Dispatcher) decode(r *route, contentType string, body []byte, target an
 //
 // An error made by waybill.dev/sync's Errorf crosses the wire with its code and text. Any other crosses as "internal"
 // with the message's ID only, and is logged here. [Permanent] answers 422, [RetryAfter] answers 503 with Retry-After.
-func Answer[Q, R any](d *Dispatcher, call *Call[Q, R], handler func(context.Context, Q) (R, error)) {
+func Answer[Q, R any](d *Dispatcher, call *Call[Q, R], handler func(context.Context, Q) (R, error), options ...HandleOption) {
 	r := call.route
-	d.mount(r, func(at *receiver) (http.Handler, error) {
+	d.mount(r, options, func(at *receiver) (http.Handler, error) {
 		if handler == nil {
 			return nil, errors.New("dispatch.Answer got no function")
 		}

@@ -353,3 +353,67 @@ func TestAHandlerMayAskACallerToComeBack(t *testing.T) {
 		t.Errorf("%v, %v after %d runs", p, err, ran.Load())
 	}
 }
+
+func TestConcurrencyAnswers429BeyondItsBound(t *testing.T) {
+	c := newContracts()
+	w := newWorld(t, c.app)
+	profiles, login := w.open(c.profiles), w.open(c.login)
+	started, finish := make(chan bool, 2), make(chan bool)
+	dispatch.Answer(profiles, c.getProfile, func(_ context.Context, q query) (profile, error) {
+		started <- true
+		<-finish
+		return profile{Name: q.UserID}, nil
+	}, dispatch.Concurrency(1))
+	refused := make(chan string, 10)
+	w.serve(c.profiles, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rec := &statusRecorder{ResponseWriter: rw}
+		profiles.ServeHTTP(rec, r)
+		if rec.status == http.StatusTooManyRequests {
+			refused <- rw.Header().Get("Retry-After")
+		}
+	}))
+	answers := make(chan error, 2)
+	ask := func(user string) {
+		p, err := dispatch.Request(t.Context(), login, c.getProfile, query{UserID: user})
+		if err == nil && p.Name != user {
+			err = fmt.Errorf("the answer for %s is %q", user, p.Name)
+		}
+		answers <- err
+	}
+	go ask("first")
+	receive(t, started, "the first")
+	go ask("second")
+	if after := receive(t, refused, "the refusal of the second"); after != "1" {
+		t.Errorf("Retry-After %q", after)
+	}
+	if len(started) != 0 {
+		t.Error("both run at once")
+	}
+	close(finish)
+	for range 2 { // the second comes again by itself
+		if err := receive(t, answers, "an answer"); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// statusRecorder remembers the status that was written.
+type statusRecorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (s *statusRecorder) WriteHeader(status int) {
+	s.status = status
+	s.ResponseWriter.WriteHeader(status)
+}
+
+func TestConcurrencyOfNothingIsAProblem(t *testing.T) {
+	c := newContracts()
+	w := newWorld(t, c.app)
+	mailer := w.open(c.mailer)
+	dispatch.Handle(mailer, c.sendWelcome, func(context.Context, welcome) error { return nil }, dispatch.Concurrency(0))
+	if err := mailer.Check(); err == nil || !strings.Contains(err.Error(), "Concurrency(0)") {
+		t.Errorf("Check: %v", err)
+	}
+}
