@@ -103,7 +103,7 @@ func FuzzDifferential(f *testing.F) {
 	f.Add(header1, strings.Replace(good, `"`+audience+`"`, `["`+audience+`"]`, 1))
 	f.Fuzz(func(t *testing.T, header, payload string) {
 		if len(header)+len(payload) > 4<<10 {
-			t.Skip()
+			return // what is refused for its length alone is checked elsewhere
 		}
 		_ = agree(t.Context(), t, v, o, key1().sign(header, payload))
 	})

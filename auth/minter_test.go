@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -22,8 +21,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"cloud.google.com/go/compute/metadata"
 
 	"waybill.dev/auth"
 )
@@ -182,105 +179,6 @@ func TestMintWithKeyFile(t *testing.T) {
 				t.Errorf("asked %d times, want 2", n)
 			}
 		})
-	}
-}
-
-// onMetadataServer is a minter of what the metadata server has.
-func (s *issuer) onMetadataServer(t *testing.T) *auth.Minter {
-	clean(t)
-	t.Setenv("GCE_METADATA_HOST", strings.TrimPrefix(s.URL, "http://"))
-	return s.minter(t, func(c *auth.MinterConfig) { c.CredentialsJSON = nil })
-}
-
-func TestMintWithMetadataServer(t *testing.T) {
-	s := newIssuer(t)
-	m := s.onMetadataServer(t)
-	if got := audienceOf(t, mint(t, m, audience)); got != audience {
-		t.Error(got)
-	}
-	if n := s.asked.Load(); n != 1 {
-		t.Errorf("asked %d times, want 1", n)
-	}
-}
-
-func TestMetadataServerAnswers(t *testing.T) {
-	status := func(code int) func(*issuer, http.ResponseWriter) {
-		return func(_ *issuer, w http.ResponseWriter) { w.WriteHeader(code); _, _ = io.WriteString(w, "SECRET") }
-	}
-	body := func(text string) func(*issuer, http.ResponseWriter) {
-		return func(_ *issuer, w http.ResponseWriter) { _, _ = io.WriteString(w, text) }
-	}
-	for name, c := range map[string]struct {
-		answer func(*issuer, http.ResponseWriter)
-		reason error
-		says   string
-		asked  int64
-	}{
-		"404":   {status(http.StatusNotFound), auth.ErrMintRefused, "attach a service account", 1},
-		"403":   {status(http.StatusForbidden), auth.ErrMintRefused, "check the service account", 1},
-		"429":   {status(http.StatusTooManyRequests), auth.ErrMintUnavailable, "answered 429: try again", 6}, // metadata's own repeats
-		"HTML":  {body("<html>SECRET"), auth.ErrMintedToken, "", 1},
-		"empty": {body(""), auth.ErrMintUnavailable, "holds no token", 1},
-		"another audience": {
-			func(s *issuer, w http.ResponseWriter) { _, _ = io.WriteString(w, s.tokens("https://other.example")) },
-			auth.ErrMintedToken, "it is for \"https://other.example\"", 1,
-		},
-		"expired": {
-			func(_ *issuer, w http.ResponseWriter) {
-				_, _ = io.WriteString(w, key1().token(object{"aud": audience}))
-			}, // by the test's clock, hours ahead
-			auth.ErrMintedToken, "set the clock", 1,
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newIssuer(t)
-			m := s.onMetadataServer(t)
-			s.trouble(func(w http.ResponseWriter) bool { c.answer(s, w); return true })
-			_, err := m.Token(t.Context(), audience)
-			wantMintError(t, err, c.reason, c.says)
-			if strings.Contains(err.Error(), "SECRET") {
-				t.Errorf("the error quotes the answer: %v", err)
-			}
-			if n := s.asked.Load(); n != c.asked {
-				t.Errorf("asked %d times, want %d", n, c.asked)
-			}
-		})
-	}
-}
-
-// TestSlowMetadataServer: one request, however many wait for it, and whoever cannot wait need not.
-func TestSlowMetadataServer(t *testing.T) {
-	s := newIssuer(t)
-	m := s.onMetadataServer(t)
-	arrived, release := make(chan struct{}), make(chan struct{})
-	s.trouble(func(http.ResponseWriter) bool { close(arrived); <-release; return false })
-
-	ctx, cancel := context.WithCancel(t.Context())
-	impatient := make(chan error)
-	go func() { _, err := m.Token(ctx, audience); impatient <- err }()
-	<-arrived
-	cancel()
-	wantMintError(t, <-impatient, auth.ErrMintUnavailable, "context ended")
-
-	tokens := make(chan string, 1000)
-	for range cap(tokens) {
-		go func() {
-			token, err := m.Token(t.Context(), audience)
-			if err != nil {
-				t.Error(err)
-			}
-			tokens <- token
-		}()
-	}
-	close(release)
-	first := <-tokens
-	for range cap(tokens) - 1 {
-		if token := <-tokens; token != first {
-			t.Fatal("another token")
-		}
-	}
-	if n := s.asked.Load(); n != 1 {
-		t.Errorf("asked %d times, want 1", n)
 	}
 }
 
@@ -497,63 +395,6 @@ func TestTokenEndpointAnswers(t *testing.T) {
 	})
 }
 
-func TestCredentials(t *testing.T) {
-	clean(t)
-	user := marshal(object{"type": "authorized_user", "client_id": "c", "client_secret": "SECRET", "refresh_token": "SECRET"})
-	for name, c := range map[string]struct {
-		document string
-		says     string
-	}{
-		"a developer's login": {user, "gcloud auth application-default login --impersonate-service-account="},
-		"another type":        {`{"type":"gdch_service_account"}`, "gdch_service_account"},
-		"no type":             {`{}`, "key file"},
-		"not JSON":            {`SECRET`, "key file"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := auth.NewMinter(auth.MinterConfig{CredentialsJSON: []byte(c.document)})
-			wantMintError(t, err, auth.ErrCredentials, c.says)
-
-			file := filepath.Join(t.TempDir(), "c.json")
-			if err := os.WriteFile(file, []byte(c.document), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
-			m, newErr := auth.NewMinter(auth.MinterConfig{})
-			if newErr != nil {
-				t.Fatal(newErr)
-			}
-			_, err = m.Token(t.Context(), audience)
-			wantMintError(t, err, auth.ErrCredentials, c.says)
-			if strings.Contains(err.Error(), "SECRET") || !strings.Contains(err.Error(), "GOOGLE_APPLICATION_CREDENTIALS") {
-				t.Errorf("a secret, or no origin: %v", err)
-			}
-		})
-	}
-	t.Run("gcloud's file", func(t *testing.T) {
-		dir := filepath.Join(os.Getenv("HOME"), ".config", "gcloud")
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "application_default_credentials.json"), []byte(user), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		m, err := auth.NewMinter(auth.MinterConfig{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = m.Token(t.Context(), audience)
-		wantMintError(t, err, auth.ErrCredentials, "gcloud's")
-	})
-	_, err := auth.NewMinter(auth.MinterConfig{CredentialsFile: "/does/not/exist"})
-	wantMintError(t, err, auth.ErrNoCredentials, "/does/not/exist")
-	_, err = auth.NewMinter(auth.MinterConfig{CredentialsFile: "/does/not/exist", CredentialsJSON: []byte("{}"), MaxAudiences: -1})
-	for _, want := range []string{"both", "MaxAudiences"} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v does not report %s", err, want)
-		}
-	}
-}
-
 func TestAudienceLimit(t *testing.T) {
 	s := newIssuer(t)
 	m := s.minter(t, func(c *auth.MinterConfig) { c.MaxAudiences = 2 })
@@ -602,24 +443,3 @@ func TestWarmMintAllocatesNothing(t *testing.T) {
 }
 
 const childVariable = "WAYBILL_AUTH_TEST_CHILD"
-
-// TestNoCredentials runs itself in a process without any: whether there is a metadata server is remembered per process.
-func TestNoCredentials(t *testing.T) {
-	if os.Getenv(childVariable) == "" {
-		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestNoCredentials$") //nolint:gosec // this binary
-		child.Env = []string{childVariable + "=1", "HOME=" + t.TempDir(), "APPDATA=" + t.TempDir()}
-		if out, err := child.CombinedOutput(); err != nil {
-			t.Errorf("%v\n%s", err, out)
-		}
-		return
-	}
-	if metadata.OnGCE() {
-		t.Skip("this machine has a metadata server")
-	}
-	m, err := auth.NewMinter(auth.MinterConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = m.Token(t.Context(), audience)
-	wantMintError(t, err, auth.ErrNoCredentials, "gcloud auth application-default login --impersonate-service-account=")
-}

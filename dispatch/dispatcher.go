@@ -119,7 +119,7 @@ func (d *Dispatcher) mount(r *route, options []HandleOption, build func(*receive
 	}
 	h, err := build(at)
 	if err == nil {
-		h, err = limited(h, options)
+		h, err = d.limited(r, h, options)
 	}
 	if err != nil {
 		d.problems = append(d.problems, fmt.Errorf("%s: %w", r, err))

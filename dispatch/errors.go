@@ -18,7 +18,7 @@ var (
 	// ErrClosed: the Dispatcher is shut down. Nothing has left.
 	ErrClosed = errors.New("the dispatcher is closed")
 	// ErrAmbiguous: the connection broke after the message had left, so it may or may not have been accepted.
-	// Send again with the same [Key]: a task is then accepted once.
+	// Send again with the same [Key]: a task is then accepted once. Without a key a second copy is another message.
 	ErrAmbiguous = outcome.ErrAmbiguous
 )
 

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 )
 
@@ -24,7 +25,7 @@ type Concurrency int
 func (o Concurrency) applyHandle(h *handleOptions) { h.limited, h.concurrency = true, int(o) }
 
 // limited puts a handler's options around it.
-func limited(h http.Handler, options []HandleOption) (http.Handler, error) {
+func (d *Dispatcher) limited(r *route, h http.Handler, options []HandleOption) (http.Handler, error) {
 	var o handleOptions
 	for _, option := range options {
 		option.applyHandle(&o)
@@ -35,7 +36,7 @@ func limited(h http.Handler, options []HandleOption) (http.Handler, error) {
 	if o.concurrency < 1 {
 		return nil, fmt.Errorf("Concurrency(%d) never lets the handler run; give 1 or more, or leave it out", o.concurrency)
 	}
-	return &limiter{slots: make(chan struct{}, o.concurrency), next: h}, nil
+	return &limiter{slots: make(chan struct{}, o.concurrency), next: h, log: d.log.With(slog.String("route", r.name))}, nil
 }
 
 // limiter lets as many requests through at once as it has slots. It stands before verification, which is quick and comes
@@ -43,6 +44,7 @@ func limited(h http.Handler, options []HandleOption) (http.Handler, error) {
 type limiter struct {
 	slots chan struct{}
 	next  http.Handler
+	log   *slog.Logger
 }
 
 func (l *limiter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -51,6 +53,7 @@ func (l *limiter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer func() { <-l.slots }()
 		l.next.ServeHTTP(w, r)
 	default:
+		l.log.WarnContext(r.Context(), "request refused: the handler's concurrency is used up", slog.Int("concurrency", cap(l.slots)))
 		refuseForNow(w, http.StatusTooManyRequests, "this instance runs as many of these as it may; try again")
 	}
 }
