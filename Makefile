@@ -16,7 +16,7 @@ OUT       ?= .bin/bench.txt
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
 test: ## Run the tests (PKG=./auth RUN=TestX narrow it)
@@ -57,6 +57,10 @@ bench: $(BENCHSTAT) ## Run the benchmarks in COUNT (10) rounds and compare their
 		$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) $$($(GO) list -f '{{.ImportPath}} {{.TestGoFiles}}{{.XTestGoFiles}}' $(PKG) | awk '/bench/ { print $$1 }') >> $(OUT); \
 	done
 	$(BENCHSTAT) -col /impl $(OUT)
+
+.PHONY: bench-tasks
+bench-tasks: ## Measure the Cloud Tasks emulator beside its ceiling (two minutes, on a machine that does nothing else)
+	$(GO) run ./internal/ci/throughput
 
 .PHONY: size
 size: ## Size of the least service's binary, beside one that uses Google's three clients bare

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -38,13 +39,38 @@ type Config struct {
 	// restarting the Emulator invalidates neither. It is made if it is missing. Default: new keys at each start.
 	Keys string
 
+	// Data is a directory in which queues, tasks, topics, subscriptions and messages are kept from one start to the next, and the
+	// clock's offset; see "Data" in the package's documentation. It is made if it is missing; an existing one must be an
+	// emulator's own, and no other emulator may be using it. Default: everything is in memory and ends with the process.
+	Data string
+
 	// PubSubUpstream is the HOST:PORT of Google's own Pub/Sub emulator. Pub/Sub is then passed on to it, and what it pushes
 	// arrives signed. Reset and Advance do not reach it. Default: this Emulator's own Pub/Sub.
 	PubSubUpstream string
 
+	// AppEngine is the URL of the App Engine application, as http://127.0.0.1:8080. Tasks with an App Engine target are
+	// sent there, with the host of their routing in the Host header. Default: none, and such tasks are refused.
+	AppEngine string
+
 	// QueueTombstone is how long the name of a deleted queue cannot be used again. The real service: days.
 	// Default: 0, at once.
 	QueueTombstone time.Duration
+
+	// TaskTombstone is how long the name of a finished task cannot be used again. The real service: up to a day.
+	// Default: an hour, what nobody may rely on getting less of.
+	TaskTombstone time.Duration
+
+	// StrictTokens refuses of tasks what the real service refuses: a token for an http:// target, and a service account
+	// of another project than the queue's. Default: both are allowed, since local receivers speak plain HTTP.
+	StrictTokens bool
+
+	// FollowRedirects follows the redirects of HTTP targets within the same attempt, up to ten, as the real service may.
+	// Tokens do not go along to another host. Default: a redirect is a failed attempt, which the log explains.
+	FollowRedirects bool
+
+	// Resources are created at the start where they are missing, and again after each Reset. Those of Pub/Sub cannot go
+	// with PubSubUpstream. Default: none.
+	Resources Resources
 
 	// Transport carries deliveries. Default: straight to the target, without a proxy.
 	Transport http.RoundTripper
@@ -100,8 +126,17 @@ func (c Config) validate() error {
 	if _, _, err := net.SplitHostPort(c.PubSubUpstream); c.PubSubUpstream != "" && err != nil {
 		add("Config.PubSubUpstream %q is not host:port, as in 127.0.0.1:8086", c.PubSubUpstream)
 	}
+	if u, err := url.Parse(c.AppEngine); c.AppEngine != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "") {
+		add("Config.AppEngine %q is not the URL of an application, as http://127.0.0.1:8080", c.AppEngine)
+	}
 	if c.QueueTombstone < 0 {
 		add("Config.QueueTombstone is %v: use zero for none", c.QueueTombstone)
+	}
+	if c.TaskTombstone < 0 {
+		add("Config.TaskTombstone is %v: use zero for an hour", c.TaskTombstone)
+	}
+	if c.PubSubUpstream != "" && c.Resources.ofPubSub() {
+		add("Config.Resources cannot have schemas, topics or subscriptions beside Config.PubSubUpstream: create them in Google's emulator")
 	}
 	for _, h := range c.Hosts {
 		if h == "" || strings.ContainsAny(h, "/:* ") {

@@ -11,7 +11,10 @@
 //
 // Everything is at [Emulator.Addr], over gRPC and HTTP. [Emulator.Environ] has the variables that point
 // clients at it. Google's Go client for Cloud Tasks reads none of them: give it the address as its
-// endpoint, an insecure connection and no authentication.
+// endpoint, an insecure connection and no authentication. Tests use [waybill.dev/emulator/emulatortest], which cleans up.
+//
+// What there is from the start, and again after each [Emulator.Reset], is in Config.Resources, which [ReadResources] reads from
+// a file. Everything else is created by the services' own methods.
 //
 // Receivers verify tokens with the keys at [Emulator.KeysURL], by the same code as in production, or with what the
 // discovery document at [Emulator.URL] names. [Emulator.RotateKeys] shows how they take a new key, and the end of an
@@ -54,9 +57,24 @@
 // its retry limits, after 31 days, or on demand. It is delivered at least once, in no promised
 // order. Rates, concurrency, backoff, dispatch deadlines and delivery headers are the real
 // service's. A message of Pub/Sub goes to every subscription that exists when it is published. Everything
-// is in memory and ends with the process.
+// is in memory and ends with the process, unless Config.Data is set.
 //
 // An idle emulator does nothing: no polling, no goroutine per queue or task.
+//
+// # Data
+//
+// With Config.Data, what a call has acknowledged is synced to the disk, and there after a kill -9 or a loss of power: queues with
+// their state, tasks, the attempts that have ended, names that are still taken, and what the clock was advanced by. A start
+// goes on from there: what has become due meanwhile is delivered, and attempts that were in flight are made again with
+// the same retry count. Not kept are a receiver's Retry-After and the state of a queue's token bucket, which starts full.
+//
+// The end of a delivery is written within milliseconds, and nobody waits for that. So a crash may repeat a delivery that
+// had succeeded just before, and so may one between the first delivery and the answer to CreateTask. Nothing else is
+// repeated by a crash.
+//
+// When the disk cannot be written, calls that change something fail, with UNAVAILABLE if nothing was changed, and with
+// INTERNAL if the change may be there or not after a restart; they succeed again once the disk can be written. A
+// directory that is damaged, is not an emulator's or is in use is an error of [Start], and is not touched.
 //
 // # Time
 //
@@ -64,6 +82,24 @@
 // rates, leases and the time for which names stay taken follow that clock. ID tokens do not: iat and exp
 // are the wall clock's, since those who verify them live by it. Neither do the deadlines of requests
 // that are on the wire.
+//
+// [Emulator.Skip] goes to the next delivery or retry. It waits first until the deliveries in flight have ended, so a test
+// needs not know when the emulator has seen an answer.
+//
+// # Faults
+//
+// [Emulator.AddFault] makes deliveries go wrong, of a queue, a subscription, a target, or all: late, answered by the emulator
+// in the receiver's place, cut off before the receiver sees them or after it has answered, or twice. A fault acts a number of
+// times or until it is removed, always or with a probability whose outcome a seed decides.
+//
+//	f, err := e.AddFault(emulator.Fault{Queue: "mails", Drop: emulator.DropAnswer, Times: 1})
+//
+// # The end
+//
+// [Emulator.Shutdown] starts no more deliveries, and waits for those in flight as long as its context allows. What does not end
+// is broken off, counts as not attempted, and stays queued. [Emulator.Leftovers] says how many of each there were, and how
+// many tasks and messages were not done; they are there at the next start with Config.Data, and lost without.
+// /_emulator/ready answers 503 from the first moment on.
 //
 // # Errors
 //
@@ -86,13 +122,21 @@
 //
 // # Control over HTTP
 //
-//	GET  /_emulator/ready                             200 once it accepts
-//	GET  /_emulator/keys/ACCOUNT                      a key file
-//	POST /_emulator/advance?by=10m                    Advance
-//	POST /_emulator/reset                             Reset
-//	POST /_emulator/rotate-keys[?old=withdraw]        RotateKeys; the answer is the new key's id
-//	POST /_emulator/metadata?account=EMAIL            Metadata; the answer is the address
-//	POST /_emulator/gates?service=S&target=URL&...    Gate; the answer is its URL
+// All of this is there for other languages and for scripts too: GET / lists it, and docs/emulator.md has each parameter. The
+// most used:
+//
+//	GET    /_emulator/ready                             200 once it accepts, 503 once it stops
+//	POST   /_emulator/reset                             Reset
+//	POST   /_emulator/skip[?within=1h]                  Skip; the answer is the new time, 404 if nothing is due
+//	POST   /_emulator/advance?by=10m                    Advance; the answer is the new time
+//	GET    /_emulator/clock                             Now and NextDelivery, as JSON
+//	POST   /_emulator/faults?queue=mails&status=503     AddFault; the answer is its id
+//	GET    /_emulator/faults                            Faults, as JSON
+//	DELETE /_emulator/faults[/ID]                       ClearFaults, or one
+//	GET    /_emulator/keys/ACCOUNT                      a key file
+//	POST   /_emulator/rotate-keys[?old=withdraw]        RotateKeys; the answer is the new key's id
+//	POST   /_emulator/metadata?account=EMAIL            Metadata; the answer is the address
+//	POST   /_emulator/gates?service=S&target=URL&...    Gate; the answer is its URL
 //
 // The parameters of a gate are those of [GateConfig]: service, target, listen, and any number of invoker and audience;
 // signature is removed, removed-from-serverless or kept. Such a gate stays until the emulator stops.
@@ -123,24 +167,25 @@
 //     documented; that it does with those of others is how Firebase works behind it.
 //   - What a container that does not answer looks like, 503 and 504 in plain text, is our own choice of words.
 //
-// Cloud Tasks:
-//   - An http URL may carry a token; the real service refuses an Authorization header on one.
+// Cloud Tasks, of which docs/emulator-cloud-tasks.md has every method and field:
+//   - An http URL may carry a token, and of any account, unless Config.StrictTokens is set; the real service
+//     refuses an Authorization header on one, and accounts of other projects.
 //   - A deleted queue can be created again at once, unless Config.QueueTombstone says otherwise.
 //   - Changes are effective at once. The real service takes up to a minute for a purge or a new queue.
-//   - Names stay taken for one hour, the least that may be relied on. Only names that the client
+//   - Names stay taken for one hour, the least that may be relied on, or Config.TaskTombstone. Only names that the client
 //     gave: a finished task that was not named answers NOT_FOUND in other words.
 //   - max_burst_size is one second's worth of the rate.
 //   - 429 and 503 with Retry-After quieten the queue for as long, at most an hour. Without it, the
 //     rate is halved, down to one a second, and doubles with each other answer. The real service does not
-//     say what it does, and heeds high error rates too.
+//     say what it does. It heeds high error rates too, and sends slowly from a new queue; the emulator does neither.
 //   - If only one of max_attempts and max_retry_duration is set, that one ends a task. If both
 //     are, both must be reached, as documented.
 //   - A receiver that gives no answer counts as 503 in X-CloudTasks-TaskPreviousResponse, and one
 //     that exceeds the deadline as 504. What the real service shows for the first is not documented.
-//   - Redirects are not followed: a 3xx is a failed attempt.
-//   - RunTask returns when the attempt is on its way.
-//   - There are no App Engine targets, queue-level HTTP targets, filters, batches, CMEK
-//     configurations or locations. They are refused with UNIMPLEMENTED.
+//   - Redirects are not followed, unless Config.FollowRedirects is set: a 3xx is a failed attempt.
+//   - RunTask returns when the attempt is on its way, a batch when it is done.
+//   - App Engine targets go to the one address of Config.AppEngine; without it they are refused.
+//   - IAM policies and CMEK configurations are kept and have no effect. Every location may have queues.
 //
 // Pub/Sub:
 //   - Schemas, snapshots, message transforms, ingestion, and subscriptions to BigQuery, Cloud Storage and

@@ -8,18 +8,21 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 
 	"waybill.dev/emulator/internal/clock"
 	"waybill.dev/emulator/internal/cloudtasks"
+	"waybill.dev/emulator/internal/faults"
 	"waybill.dev/emulator/internal/gate"
 	"waybill.dev/emulator/internal/issuer"
 	"waybill.dev/emulator/internal/oneport"
 	"waybill.dev/emulator/internal/pubsub"
 	"waybill.dev/emulator/internal/rest"
 	"waybill.dev/emulator/internal/sideport"
+	"waybill.dev/emulator/internal/store"
 )
 
 // Emulator is a running emulator. Use [Start]. It is safe for concurrent use.
@@ -27,10 +30,13 @@ type Emulator struct {
 	config    Config
 	addr      string
 	clock     *clock.Clock
+	store     *store.Store // nil: everything is in memory
 	issuer    *issuer.Issuer
 	tasks     *cloudtasks.Engine
 	topics    topics
+	faults    faults.Set        // of deliveries
 	transport http.RoundTripper // ours to close, or nil
+	methods   methods
 	port      *oneport.Port
 	grpc      *grpc.Server
 	http      *http.Server
@@ -41,12 +47,22 @@ type Emulator struct {
 	patience context.Context // ends when work in flight must be cut off
 	hurry    context.CancelFunc
 	stop     func() error // stops once; later callers wait for it
+	stopping atomic.Bool  // from the first moment of the end
+
+	resetting sync.Mutex // held by Reset
+	skipping  sync.Mutex // held by Skip
+
+	leftMu sync.Mutex
+	left   Leftovers
 }
 
 // topics is Pub/Sub: the Emulator's own engine, or Google's emulator behind a proxy.
 type topics interface {
 	Register(grpc.ServiceRegistrar)
 	Reset()
+	NextDelivery() (time.Time, bool)
+	Unacknowledged() int
+	Drain()
 	Close(ctx context.Context) error
 }
 
@@ -72,31 +88,51 @@ func Start(ctx context.Context, config Config) (*Emulator, error) {
 		Location: config.Location,
 		Account:  config.MetadataAccount,
 		Keys:     config.Keys,
+		Logger:   config.Logger,
 	})
 	if err != nil {
 		return nil, errors.Join(err, base.Close())
 	}
-	client := &http.Client{Transport: config.Transport}
-	if client.Transport == nil {
+	if e.store, err = openData(config, e.clock); err != nil {
+		e.issuer.Close()
+		return nil, errors.Join(err, base.Close())
+	}
+	client := &http.Client{Transport: e.faults.Transport(config.Transport)}
+	if config.Transport == nil {
 		e.transport = newTransport()
-		client.Transport = e.transport
+		client.Transport = e.faults.Transport(e.transport)
 	}
 	e.tasks = cloudtasks.New(cloudtasks.Config{
-		Clock:          e.clock,
-		Signer:         e.issuer,
-		HTTPClient:     client,
-		Logger:         config.Logger,
-		QueueTombstone: config.QueueTombstone,
+		Clock:           e.clock,
+		Signer:          e.issuer,
+		HTTPClient:      client,
+		Store:           e.store,
+		Logger:          config.Logger,
+		Location:        config.Location,
+		AppEngine:       config.AppEngine,
+		QueueTombstone:  config.QueueTombstone,
+		TaskTombstone:   config.TaskTombstone,
+		StrictTokens:    config.StrictTokens,
+		FollowRedirects: config.FollowRedirects,
 	})
 	if config.PubSubUpstream == "" {
 		e.topics = pubsub.New(pubsub.Config{Clock: e.clock, Signer: e.issuer, HTTPClient: client, Logger: config.Logger})
 	} else if e.topics, err = newUpstream(e, config, client); err != nil {
-		return nil, errors.Join(err, e.tasks.Close(ctx), base.Close())
+		return nil, errors.Join(err, e.tasks.Close(ctx), e.store.Close(), base.Close())
 	}
 	overHTTP := rest.New(rest.Config{Logger: config.Logger})
-	for _, registrar := range []grpc.ServiceRegistrar{e.grpc, overHTTP} {
+	for _, registrar := range []grpc.ServiceRegistrar{e.grpc, overHTTP, &e.methods} {
 		e.tasks.Register(registrar)
 		e.topics.Register(registrar)
+	}
+	e.tasks.RegisterREST(overHTTP)
+	if err = e.tasks.Load(); err == nil {
+		err = e.methods.create(ctx, config)
+	}
+	if err != nil {
+		err = errors.Join(err, e.tasks.Close(ctx), e.topics.Close(ctx), e.store.Close(), base.Close())
+		e.issuer.Close()
+		return nil, err
 	}
 	e.http = &http.Server{
 		Handler:           e.handler(config, overHTTP),
@@ -108,6 +144,7 @@ func Start(ctx context.Context, config Config) (*Emulator, error) {
 	e.patience, e.hurry = context.WithCancel(context.WithoutCancel(ctx))
 	e.stop = sync.OnceValue(e.stopAll)
 	e.serve(base, config.Logger)
+	e.tasks.Start()
 	return e, nil
 }
 
@@ -135,25 +172,32 @@ func newTransport() *http.Transport {
 		IdleConnTimeout:     90 * time.Second,
 		TLSHandshakeTimeout: 10 * time.Second,
 		DisableCompression:  true, // the real services do not ask for it
+
+		MaxResponseHeaderBytes: 64 << 10, // a receiver that sends headers without end is given up soon
 	}
 }
 
-// Advance moves the Emulator's clock forward by d. What has become due by then is on its way when
-// Advance returns; a negative d does nothing. ID tokens keep the wall clock's time, and requests
-// that are on the wire keep the time that their deadline leaves them.
-func (e *Emulator) Advance(d time.Duration) { e.clock.Advance(d) }
-
-// Reset forgets every queue, task, topic, subscription and message, and breaks off deliveries in
-// flight; when it returns, none is left. Keys, tokens, gates, connections and the clock stay.
+// Reset forgets every queue, task, topic, subscription and message, removes every fault, and breaks off deliveries in
+// flight; when it returns, none is left, and Config.Resources are there anew. Keys, tokens, gates, connections and the
+// clock stay.
 func (e *Emulator) Reset() {
+	e.resetting.Lock()
+	defer e.resetting.Unlock()
+	e.faults.Clear()
 	e.tasks.Reset()
 	e.topics.Reset()
+	if e.stopping.Load() {
+		return // nothing can be created any more
+	}
+	if err := e.methods.create(context.WithoutCancel(e.patience), e.config); err != nil { // they were good at the start
+		e.config.Logger.Error("emulator: resources are missing after a reset", "error", err)
+	}
 }
 
-// Shutdown stops the Emulator: no new deliveries, then the tasks in flight end, then the requests at
-// gates, then the calls in flight. When ctx is done first, they are cut off, and Shutdown returns the context's error. Streams,
-// pulls and pushes end at once: Pub/Sub delivers again what was not acknowledged. Shutdown
-// returns when everything has stopped and may be called twice.
+// Shutdown stops the Emulator: no new deliveries, then the tasks and pushes in flight end, then the requests at
+// gates, then the calls in flight. When ctx is done first, they are cut off, and Shutdown returns the context's error.
+// Streams and pulls end once the deliveries have. What was not done stays queued, as [Emulator.Leftovers] says.
+// Shutdown returns when everything has stopped and may be called twice.
 func (e *Emulator) Shutdown(ctx context.Context) error {
 	defer context.AfterFunc(ctx, e.hurry)()
 	err := e.stop()
@@ -176,9 +220,8 @@ func (e *Emulator) Close() error {
 // can still fetch keys and create tasks.
 func (e *Emulator) stopAll() error {
 	defer e.hurry()
-	errs := []error{e.tasks.Close(e.patience)}
-	// This one breaks everything off at once, and Pub/Sub would deliver it again; so it needs no patience.
-	errs = append(errs, e.topics.Close(context.WithoutCancel(e.patience)))
+	e.stopping.Store(true)
+	errs := []error{e.stopDeliveries()}
 	errs = append(errs, e.services.Shutdown(e.patience))
 
 	stopGRPC := context.AfterFunc(e.patience, e.grpc.Stop)
@@ -194,5 +237,27 @@ func (e *Emulator) stopAll() error {
 	if t, ok := e.transport.(*http.Transport); ok {
 		t.CloseIdleConnections()
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, e.store.Close())...)
+}
+
+// stopDeliveries lets the deliveries in flight end, while there is patience, and counts what is left.
+func (e *Emulator) stopDeliveries() error {
+	e.tasks.Drain()
+	e.topics.Drain()
+	inFlight := e.clock.Busy()
+	impatient := e.clock.Idle(e.patience)
+	left := Leftovers{CutOff: e.clock.Busy(), Messages: e.topics.Unacknowledged()}
+	left.Finished = max(inFlight-left.CutOff, 0)
+
+	// Neither needs patience any more: what is still in flight is broken off at once.
+	done, cancel := context.WithCancel(context.WithoutCancel(e.patience))
+	cancel()
+	_ = e.tasks.Close(done) // its only error is that it did
+	err := e.topics.Close(context.WithoutCancel(e.patience))
+	left.Tasks, left.Kept = e.tasks.Tasks(), e.store != nil
+
+	e.leftMu.Lock()
+	defer e.leftMu.Unlock()
+	e.left = left
+	return errors.Join(impatient, err)
 }

@@ -236,8 +236,12 @@ func TestShutdownWaitsForADeliveryAndCloseDoesNot(t *testing.T) {
 		}()
 		if patient {
 			// The emulator still serves: a receiver can fetch keys while it finishes.
-			if got := getAs(t, e, "localhost"); got != http.StatusOK {
-				t.Errorf("while it shuts down: %d", got)
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, e.KeysURL(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := do(t, request); got.StatusCode != http.StatusOK {
+				t.Errorf("while it shuts down: %d", got.StatusCode)
 			}
 			select {
 			case <-ended:

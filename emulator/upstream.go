@@ -3,6 +3,7 @@ package emulator
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"waybill.dev/emulator/internal/pubsub/upstream"
 )
@@ -26,6 +27,15 @@ func newUpstream(e *Emulator, config Config, client *http.Client) (googles, erro
 
 // Reset does nothing: the topics are Google's emulator's.
 func (g googles) Reset() {}
+
+// NextDelivery knows nothing of Google's emulator's clock.
+func (g googles) NextDelivery() (next time.Time, ok bool) { return time.Time{}, false }
+
+// Unacknowledged is 0: the messages are Google's emulator's.
+func (g googles) Unacknowledged() int { return 0 }
+
+// Drain does nothing: pushes come from Google's emulator.
+func (g googles) Drain() {}
 
 // Close ends what is under way.
 func (g googles) Close(context.Context) error { return g.Proxy.Close() }

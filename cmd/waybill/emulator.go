@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"strings"
 	"time"
 
@@ -17,61 +20,63 @@ const emulatorUsage = `Usage: waybill emulator [FLAG...]
 
 Runs Cloud Tasks, Pub/Sub and an issuer of ID tokens on one port, over gRPC and
 HTTP, until it is interrupted. It prints what to export, so that Google's clients
-and Waybill use it, and each delivery that fails. Everything is in memory but for
-the keys, which are kept in FILE, so that key files outlive a restart.
+and Waybill use it, and each delivery that fails. The keys are kept in FILE, so that
+key files outlive a restart; everything else is in memory, unless --data says where
+to keep it.
 `
 
-// shutdownGrace is how long deliveries in flight may take to end.
-const shutdownGrace = 10 * time.Second
+// shutdownGrace is how long deliveries in flight may take to end. Docker, for one, kills after ten seconds.
+const shutdownGrace = 8 * time.Second
 
 func runEmulator(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	flags := newFlags("emulator")
-	var (
-		config   emulator.Config
-		services services
-		quiet    bool
-	)
-	flags.StringVar(&config.Listen, "listen", "127.0.0.1:8085", "`HOST:PORT` to listen on; port 0 picks a free one")
-	flags.StringVar(&config.Project, "project", "waybill-local", "project `ID` of the metadata server and of the accounts")
-	flags.StringVar(&config.Location, "location", "us-central1", "location `ID` of the metadata server")
-	flags.StringVar(&config.Keys, "keys", defaultKeys(), "`FILE` that keeps the keys; empty for new keys each time")
-	flags.StringVar(&config.PubSubUpstream, "pubsub-upstream", "", "`HOST:PORT` of Google's own Pub/Sub emulator, to pass Pub/Sub on to and sign its pushes")
-	flags.Var(&services, "service", "`NAME=URL` of a service of yours, for a WAYBILL_ENV to export; may be repeated")
-	flags.BoolVar(&quiet, "quiet", false, "print the address alone, and deliveries that fail")
-	flags.BoolVar(&config.AllowNonLoopback, "allow-non-loopback", false, "let other machines reach it: they may have any token and send requests from here")
-	flags.Func("host", "further `NAME` by which clients reach it over HTTP, as that of a container; may be repeated", func(name string) error {
-		config.Hosts = append(config.Hosts, name)
-		return nil
-	})
-	if code, ok := parse(flags, args, emulatorUsage, stdout, stderr); !ok {
+	flags, f := emulatorFlags()
+	if code, ok := parse(flags, args, emulatorUsage, stdout, stderr, emulatorSections()...); !ok {
 		return code
 	}
-	config.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{ReplaceAttr: shortTime}))
-
-	e, err := emulator.Start(ctx, config)
-	if err != nil {
+	f.config.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{ReplaceAttr: shortTime}))
+	failed := func(err error) int {
 		fmt.Fprintf(stderr, "waybill emulator: %s\n", inFlags(err))
 		return exitFailed
 	}
+
+	if err := f.addResources(); err != nil {
+		return failed(err)
+	}
+	defer runtime.KeepAlive(newBallast())
+	e, err := emulator.Start(ctx, f.config)
+	if err != nil {
+		return failed(err)
+	}
 	defer e.Close()
-	if quiet {
+	w := welcome{emulator: e, config: f.config, services: f.services}
+	if err := w.open(ctx, f.gates, f.metadata); err != nil {
+		return failed(err)
+	}
+	if f.quiet {
 		fmt.Fprintln(stdout, e.Addr())
 	} else {
-		welcome{e, config, services}.print(ctx, stdout)
+		w.print(ctx, stdout)
 	}
 	<-ctx.Done()
 
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+	if !f.quiet {
+		fmt.Fprintf(stdout, "\nStopping. Deliveries in flight have %v to end; another Ctrl-C ends at once.\n", f.grace)
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.grace)
 	defer cancel()
-	if err := e.Shutdown(grace); err != nil {
+	// What was cut off is among the leftovers: it is no failure.
+	if err := e.Shutdown(grace); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		fmt.Fprintf(stderr, "waybill emulator: stopping: %v\n", err)
 		return exitFailed
 	}
-	if !quiet {
-		fmt.Fprintln(stdout, "\nStopped.")
+	if !f.quiet {
+		fmt.Fprintf(stdout, "Stopped. %v\n", e.Leftovers())
 	}
 	return exitOK
 }
+
+// resource is a resource's place in a Config. Its name follows, by which it is found in a flag or a file.
+var resource = regexp.MustCompile(`Config\.Resources\.(Schema|Topic|Subscription|Queue)s\[[0-9]+\]`)
 
 // inFlags says what is wrong with a Config in words of the command line.
 func inFlags(err error) string {
@@ -80,14 +85,26 @@ func inFlags(err error) string {
 		"Config.Project", "--project",
 		"Config.Location", "--location",
 		"Config.Keys", "--keys",
+		"Config.Data", "--data",
 		"Config.PubSubUpstream", "--pubsub-upstream",
 		"Config.Hosts", "--host",
 		"Config.AllowNonLoopback", "--allow-non-loopback",
+		"Config.AppEngine", "--app-engine",
+		"Config.QueueTombstone", "--queue-tombstone",
+		"Config.TaskTombstone", "--task-tombstone",
 		"set AllowNonLoopback", "add --allow-non-loopback",
+		"Config.Resources cannot have schemas, topics or subscriptions", "schemas, topics and subscriptions cannot be created",
+		"GateConfig.Service", "--gate service",
+		"GateConfig.Target", "--gate target",
+		"GateConfig.Listen", "--gate listen",
+		"GateConfig.Audiences", "--gate audience",
 	)
 	lines := strings.Split(err.Error(), "\n")
 	for i, line := range lines {
-		lines[i] = words.Replace(strings.TrimPrefix(line, "emulator: "))
+		line = resource.ReplaceAllStringFunc(strings.TrimPrefix(line, "emulator: "), func(field string) string {
+			return strings.ToLower(resource.ReplaceAllString(field, "$1"))
+		})
+		lines[i] = words.Replace(line)
 	}
 	return strings.Join(lines, "\nwaybill emulator: ")
 }

@@ -11,6 +11,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"waybill.dev/dispatch"
 )
 
 // start runs the command on a free port until stop, which returns its exit status.
@@ -89,25 +92,26 @@ func TestEmulator(t *testing.T) {
 }
 
 func TestEmulatorServices(t *testing.T) {
-	_, stdout, _, _ := start(t, "--project", "shop", "--location", "europe-west1",
+	url, stdout, _, _ := start(t, "--project", "shop", "--location", "europe-west1",
 		"--service", "login=http://127.0.0.1:8101/", "--service", "mailer=https://mailer.example/base")
 	found := regexp.MustCompile(`export WAYBILL_ENV='(.*)'`).FindStringSubmatch(stdout.String())
 	if found == nil {
 		t.Fatalf("no WAYBILL_ENV in:\n%s", stdout)
 	}
-	var got map[string]any
-	if err := json.Unmarshal([]byte(found[1]), &got); err != nil {
+	var got dispatch.Environment
+	decoder := json.NewDecoder(strings.NewReader(found[1]))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&got); err != nil {
 		t.Fatal(err)
 	}
-	delete(got, "emulator")
-	want := map[string]any{
-		"project": "shop", "location": "europe-west1",
-		"services": map[string]any{
-			"login":  map[string]any{"url": "http://127.0.0.1:8101"},
-			"mailer": map[string]any{"url": "https://mailer.example/base"},
+	want := dispatch.Environment{
+		Project: "shop", Location: "europe-west1", Emulator: strings.TrimPrefix(url, "http://"),
+		Services: map[string]dispatch.ServiceEnvironment{
+			"login":  {URL: "http://127.0.0.1:8101"},
+			"mailer": {URL: "https://mailer.example/base"},
 		},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(dispatch.Environment{})); diff != "" {
 		t.Errorf("WAYBILL_ENV (-want +got):\n%s", diff)
 	}
 	for _, name := range []string{"login", "mailer"} {

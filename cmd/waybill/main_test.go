@@ -90,7 +90,7 @@ func TestUsage(t *testing.T) {
 		{"emulator --listen", exitUsage, "", "flag needs an argument: --listen; run"},
 		{"emulator --quiet=2", exitUsage, "", `invalid boolean value "2" for --quiet: `},
 		{`emulator --service "for-flag\-x`, exitUsage, "", `for flag --service: want NAME=URL`},
-		{"help emulator", exitOK, "Everything is in memory but for\nthe keys, which are kept in FILE", ""},
+		{"help emulator", exitOK, "everything else is in memory, unless --data says where\nto keep it.", ""},
 		{"emulator --service loyalty=127.0.0.1:9101", exitUsage, "", "for flag --service: write loyalty=http://127.0.0.1:9101;"},
 		{"emulator --service loyalty=localhost:9101", exitUsage, "", "write loyalty=http://localhost:9101;"},
 		{"emulator --service loyalty=loyalty.example", exitUsage, "", "write loyalty=https://loyalty.example;"},

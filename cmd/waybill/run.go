@@ -71,10 +71,11 @@ func newFlags(name string) *flag.FlagSet {
 }
 
 // parse reads flags, and nothing but flags. If it returns false the command ends with code.
-func parse(flags *flag.FlagSet, args []string, usage string, stdout, stderr io.Writer) (code int, ok bool) {
+// The help shows the flags by section, where there are any.
+func parse(flags *flag.FlagSet, args []string, usage string, stdout, stderr io.Writer, sections ...section) (code int, ok bool) {
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
-		printFlags(stdout, flags, usage)
+		printFlags(stdout, flags, usage, sections)
 		return exitOK, false
 	}
 	if err == nil && flags.NArg() > 0 {
@@ -95,19 +96,35 @@ var flagInError = regexp.MustCompile(`^(flag provided but not defined: |flag nee
 
 func twoHyphens(err error) string { return flagInError.ReplaceAllString(err.Error(), "${1}--") }
 
-func printFlags(w io.Writer, flags *flag.FlagSet, usage string) {
+// section is a group of flags in a help.
+type section struct {
+	title string
+	flags []string
+}
+
+// printFlags prints the flags by section, or in the order of the alphabet if there are none.
+func printFlags(w io.Writer, flags *flag.FlagSet, usage string, sections []section) {
 	fmt.Fprint(w, usage)
-	first := true
-	flags.VisitAll(func(f *flag.Flag) {
-		if first {
-			fmt.Fprint(w, "\nFlags:\n")
-			first = false
+	if len(sections) == 0 {
+		all := section{title: "Flags"}
+		flags.VisitAll(func(f *flag.Flag) { all.flags = append(all.flags, f.Name) })
+		if len(all.flags) > 0 {
+			sections = []section{all}
 		}
-		kind, text := flag.UnquoteUsage(f)
-		fmt.Fprintf(w, "  %s\n        %s", strings.TrimSpace("--"+f.Name+" "+kind), text)
-		if f.DefValue != "" && f.DefValue != "false" {
-			fmt.Fprintf(w, " (default %s)", f.DefValue)
+	}
+	for _, s := range sections {
+		fmt.Fprintf(w, "\n%s:\n", s.title)
+		for _, name := range s.flags {
+			printFlag(w, flags.Lookup(name))
 		}
-		fmt.Fprintln(w)
-	})
+	}
+}
+
+func printFlag(w io.Writer, f *flag.Flag) {
+	kind, text := flag.UnquoteUsage(f)
+	fmt.Fprintf(w, "  %s\n        %s", strings.TrimSpace("--"+f.Name+" "+kind), text)
+	if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0s" {
+		fmt.Fprintf(w, " (default %s)", f.DefValue)
+	}
+	fmt.Fprintln(w)
 }

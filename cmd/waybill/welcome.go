@@ -3,13 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strings"
 	"time"
 
-	"waybill.dev/dispatch"
 	"waybill.dev/emulator"
 	"waybill.dev/internal/names"
 )
@@ -19,6 +19,33 @@ type welcome struct {
 	emulator *emulator.Emulator
 	config   emulator.Config // as the flags gave it
 	services services
+	gates    []running
+	metadata []running
+}
+
+// running is what has an address of its own.
+type running struct{ name, address string }
+
+// open opens the gates and the metadata servers, which the emulator closes.
+func (w *welcome) open(ctx context.Context, gates []emulator.GateConfig, accounts []string) error {
+	var problems []error
+	for _, config := range gates {
+		g, err := w.emulator.Gate(ctx, config)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		w.gates = append(w.gates, running{config.Service, g.URL()})
+	}
+	for _, account := range accounts {
+		address, err := w.emulator.Metadata(ctx, account)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		w.metadata = append(w.metadata, running{account, address})
+	}
+	return errors.Join(problems...)
 }
 
 func (w welcome) print(ctx context.Context, out io.Writer) {
@@ -46,6 +73,19 @@ func (w welcome) print(ctx context.Context, out io.Writer) {
 		fmt.Fprintf(out, "  export GOOGLE_APPLICATION_CREDENTIALS=\"$PWD/%s.json\"\n", s.name)
 	}
 
+	if len(w.metadata) > 0 {
+		fmt.Fprint(out, "\nThese have a metadata server, each for its own shell:\n\n")
+		for _, m := range w.metadata {
+			fmt.Fprintf(out, "  export GCE_METADATA_HOST=%s # %s\n", m.address, m.name)
+		}
+	}
+	if len(w.gates) > 0 {
+		fmt.Fprint(out, "\nThese are behind a gate. Each is reached by, and its tokens are for:\n\n")
+		for _, g := range w.gates {
+			fmt.Fprintf(out, "  %s # %s\n", g.address, g.name)
+		}
+	}
+
 	fmt.Fprintf(out, "\nLet gcloud use them too, without a login (with --project %s; unset these for Google Cloud itself):\n\n", w.config.Project)
 	fmt.Fprint(out, "  export CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true\n")
 	fmt.Fprintf(out, "  export CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB=%s/\n", w.emulator.URL())
@@ -56,6 +96,8 @@ func (w welcome) print(ctx context.Context, out io.Writer) {
 		forgotten = "every queue and task; Google's emulator keeps its topics and subscriptions"
 	}
 	fmt.Fprintf(out, "\nForget %s:\n\n  curl -fsS -X POST %s/_emulator/reset\n", forgotten, w.emulator.URL())
+
+	fmt.Fprintf(out, "\nGo to the next delivery or retry (curl %s says what else there is):\n\n  curl -fsS -X POST %[1]s/_emulator/skip\n", w.emulator.URL())
 
 	fmt.Fprint(out, "\nDeliveries that fail are shown below, each reason once. Ctrl-C stops.\n")
 }
@@ -76,20 +118,33 @@ func (w welcome) variables() []string {
 	if len(w.services) == 0 {
 		return variables
 	}
-	environment := dispatch.Environment{
+	run := environment{
 		Project:  w.config.Project,
 		Location: w.config.Location,
 		Emulator: w.emulator.Addr(),
-		Services: make(map[string]dispatch.ServiceEnvironment, len(w.services)),
+		Services: make(map[string]serviceEnvironment, len(w.services)),
 	}
 	for _, s := range w.services {
-		environment.Services[s.name] = dispatch.ServiceEnvironment{URL: s.url}
+		run.Services[s.name] = serviceEnvironment{URL: s.url}
 	}
-	text, err := json.Marshal(environment)
+	text, err := json.Marshal(run)
 	if err != nil { // strings only
 		return variables
 	}
 	return append(variables, "WAYBILL_ENV="+string(text))
+}
+
+// environment is what is needed of [waybill.dev/dispatch.Environment], whose package would link Google's clients and keep
+// some megabytes of them in memory. The tests read it by that.
+type environment struct {
+	Project  string                        `json:"project"`
+	Location string                        `json:"location"`
+	Emulator string                        `json:"emulator"`
+	Services map[string]serviceEnvironment `json:"services"`
+}
+
+type serviceEnvironment struct {
+	URL string `json:"url"`
 }
 
 // shellQuote leaves alone what a shell takes as it is.

@@ -7,41 +7,18 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
 )
 
-// missing skips the test, or fails it where everything is required.
-func missing(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv("WAYBILL_REQUIRE") == "all" {
-		t.Fatalf("WAYBILL_REQUIRE=all, but %s", what)
-	}
-	t.Skipf("not compared with Google's Pub/Sub emulator: %s", what)
-}
-
 // PubSub starts Google's emulator and returns its HOST:PORT. It is stopped when the test ends.
 func PubSub(t testing.TB) string {
 	t.Helper()
-	java, err := exec.LookPath("java")
+	java, jar, err := Command(t.Context())
 	if err != nil {
-		missing(t, "there is no java on the PATH")
-	}
-	files, err := exec.CommandContext(t.Context(), "dpkg", "-L", "google-cloud-cli-pubsub-emulator").Output()
-	if err != nil {
-		missing(t, "the package google-cloud-cli-pubsub-emulator is not installed")
-	}
-	jar := ""
-	for line := range strings.Lines(string(files)) {
-		if line = strings.TrimSpace(line); strings.HasSuffix(line, ".jar") {
-			jar = line
-		}
-	}
-	if jar == "" {
-		missing(t, "the package google-cloud-cli-pubsub-emulator has no jar")
+		Missing(t, err.Error())
 	}
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

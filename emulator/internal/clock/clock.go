@@ -22,7 +22,11 @@ type Clock struct {
 	seq     uint64
 	wake    *time.Timer
 	closed  bool
+	moved   func(offset time.Duration)
 	running sync.Mutex // held while callbacks run, so that they never overlap
+
+	busy int           // between Begin and End
+	idle chan struct{} // closed when busy becomes 0; nil: nobody waits
 }
 
 // New returns a Clock that shows the wall clock's time until it is advanced.
@@ -53,9 +57,31 @@ func (c *Clock) AfterFunc(d time.Duration, f func()) *Timer {
 	return t
 }
 
+// At calls f at the time at; what is past is now. Unlike [Clock.AfterFunc], which adds to the time at which it is called, it
+// is exact: when the Clock is advanced to at, f runs.
+func (c *Clock) At(at time.Time, f func()) *Timer {
+	t := &Timer{clock: c, index: -1, f: f}
+	t.ResetTo(at)
+	return t
+}
+
 // Reset makes the timer run d from now, whether it waits, has run or was stopped.
 // It reports whether it was waiting. On a closed Clock it does nothing.
 func (t *Timer) Reset(d time.Duration) bool {
+	return t.reset(func(now time.Time) time.Time { return now.Add(max(d, 0)) })
+}
+
+// ResetTo is [Timer.Reset] to the time at; what is past is now.
+func (t *Timer) ResetTo(at time.Time) bool {
+	return t.reset(func(now time.Time) time.Time {
+		if at.Before(now) {
+			return now
+		}
+		return at
+	})
+}
+
+func (t *Timer) reset(due func(now time.Time) time.Time) bool {
 	c := t.clock
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -63,7 +89,7 @@ func (t *Timer) Reset(d time.Duration) bool {
 	if c.closed {
 		return waiting
 	}
-	t.due = c.now().Add(max(d, 0))
+	t.due = due(c.now())
 	c.seq++
 	t.seq = c.seq
 	if waiting {
@@ -92,9 +118,49 @@ func (t *Timer) Stop() bool {
 // that the callbacks themselves add, before it returns. A negative d is ignored: time never goes back.
 func (c *Clock) Advance(d time.Duration) {
 	c.mu.Lock()
-	c.offset += max(d, 0)
+	c.move(d)
 	c.mu.Unlock()
 	c.runDue()
+}
+
+// AdvanceTo moves the Clock forward to t as [Clock.Advance] does. What is past is ignored.
+func (c *Clock) AdvanceTo(t time.Time) {
+	c.mu.Lock()
+	c.move(t.Sub(c.now()))
+	c.mu.Unlock()
+	c.runDue()
+}
+
+// move adds to the offset. The caller holds c.mu.
+func (c *Clock) move(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	c.offset += d
+	if c.moved != nil {
+		c.moved(c.offset)
+	}
+}
+
+// OnMove sets a function that is told each new offset before anybody sees a time by it. It must not block or use the Clock.
+func (c *Clock) OnMove(f func(offset time.Duration)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.moved = f
+}
+
+// Offset is what the Clock has been advanced by.
+func (c *Clock) Offset() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.offset
+}
+
+// Due is when the timer's callback will run. It is false unless the timer waits.
+func (t *Timer) Due() (time.Time, bool) {
+	t.clock.mu.Lock()
+	defer t.clock.mu.Unlock()
+	return t.due, t.index >= 0
 }
 
 // Next is the time at which the next callback is due.

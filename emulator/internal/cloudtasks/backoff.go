@@ -36,7 +36,7 @@ func (p retryPolicy) delay(n int32) time.Duration {
 		return p.maxBackoff // the product is beyond every Duration, and so beyond the maximum
 	}
 	step, times := p.minBackoff<<doublings, int64(1)
-	if n > p.maxDoublings+1 {
+	if n-1 > p.maxDoublings {
 		times = int64(n - p.maxDoublings)
 	}
 	if times > math.MaxInt64/int64(step) {

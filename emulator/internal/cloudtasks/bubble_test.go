@@ -33,6 +33,7 @@ const (
 type delivery struct {
 	at     time.Duration
 	url    string
+	host   string // only where it is not the URL's
 	method string
 	header http.Header
 	body   string
@@ -70,11 +71,13 @@ func inBubble(t *testing.T, r receiver, test func(*bench)) {
 			Logger:     slog.New(slog.NewTextHandler(b.log, nil)),
 		})
 		b.service = service{Engine: engine}
+		defer func() { // also if the test ends early
+			ctx, cancel := context.WithCancel(context.Background())
+			cancel()
+			_ = engine.Close(ctx) // cut off what the test left in flight
+			b.clock.Close()
+		}()
 		test(b)
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		_ = engine.Close(ctx) // cut off what the test left in flight
-		b.clock.Close()
 	})
 }
 
@@ -85,6 +88,9 @@ func (b *bench) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	d := delivery{at: b.clock.Now().Sub(b.start), url: r.URL.String(), method: r.Method, header: r.Header, body: string(body)}
+	if r.Host != r.URL.Host {
+		d.host = r.Host
+	}
 	b.mu.Lock()
 	n := len(b.deliveries)
 	b.deliveries = append(b.deliveries, d)

@@ -2,6 +2,7 @@ package cloudtasks
 
 import (
 	"math"
+	"math/bits"
 	"time"
 )
 
@@ -16,15 +17,25 @@ type bucket struct {
 // maxInterval keeps rates close to zero within what a Duration can hold: one token in 36 years.
 const maxInterval = math.MaxInt64 / 8
 
-// setRate changes the rate and keeps the tokens that are missing, as far as the new burst goes.
+// setRate changes the rate and keeps the tokens that are missing, as far as the new burst goes. It counts in whole
+// nanoseconds, rounded up, so that setting the same rate again changes nothing.
 func (b *bucket) setRate(perSecond float64, now time.Time) {
-	missing := 0.0
-	if left := b.full.Sub(now); left > 0 && b.interval > 0 {
-		missing = float64(left) / float64(b.interval)
-	}
+	before, missing := b.interval, max(b.full.Sub(now), 0)
 	b.interval = time.Duration(min(math.Ceil(float64(time.Second)/perSecond), maxInterval))
 	b.burst = burstOf(perSecond)
-	b.full = now.Add(time.Duration(min(missing, float64(b.burst)) * float64(b.interval)))
+	switch {
+	case before == 0: // a new one is full
+	case missing/before >= time.Duration(b.burst):
+		missing = time.Duration(b.burst) * b.interval
+	default: // missing / before * interval, which is below burst * interval
+		high, low := bits.Mul64(uint64(missing), uint64(b.interval))
+		scaled, rest := bits.Div64(high, low, uint64(before))
+		missing = time.Duration(scaled)
+		if rest > 0 {
+			missing++
+		}
+	}
+	b.full = now.Add(missing)
 }
 
 // burstOf is the max_burst_size that a rate gives: a second's worth, and at least one.

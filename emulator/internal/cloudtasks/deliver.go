@@ -16,10 +16,12 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 
 	"waybill.dev/emulator/internal/deliverylog"
+	"waybill.dev/emulator/internal/faults"
 )
 
 const (
 	defaultDeadline = 10 * time.Minute
+	agent           = "Google-Cloud-Tasks"
 	// maxDrain is how much of an answer is read, so that the connection can be used again.
 	maxDrain = 256 << 10
 )
@@ -30,13 +32,17 @@ func (e *Engine) deliver(ctx context.Context, log *deliverylog.Log, a *attempt) 
 	if d := a.spec.GetDispatchDeadline(); d != nil {
 		deadline = d.AsDuration()
 	}
-	ctx, cancel := context.WithTimeout(ctx, deadline)
+	ctx, cancel := context.WithTimeout(faults.WithSource(ctx, parentOf(a.spec.GetName())), deadline)
 	defer cancel()
 
-	r, reason := e.exchange(ctx, a)
-	url := a.spec.GetHttpRequest().GetUrl()
-	_, taskID := shortNames(a.spec.GetName())
-	id := slog.String("task", taskID)
+	request, err := e.newRequest(ctx, a)
+	if err != nil {
+		log.Failed(ctx, a.spec.GetHttpRequest().GetUrl(), err.Error(), slog.String("task", a.task.id))
+		return result{status: http.StatusServiceUnavailable}
+	}
+	r, reason := e.exchange(request, a.spec.GetAppEngineHttpRequest() != nil)
+	url := request.URL.String()
+	id := slog.String("task", a.task.id)
 	switch {
 	case r.ok():
 		log.Succeeded(ctx, url, id)
@@ -52,13 +58,13 @@ func (e *Engine) deliver(ctx context.Context, log *deliverylog.Log, a *attempt) 
 }
 
 // exchange returns the answer, and why it is not a success.
-func (e *Engine) exchange(ctx context.Context, a *attempt) (result, string) {
-	none := result{status: http.StatusServiceUnavailable}
-	request, err := e.newRequest(ctx, a)
-	if err != nil {
-		return none, err.Error()
+func (e *Engine) exchange(request *http.Request, appEngine bool) (result, string) {
+	none := result{status: http.StatusServiceUnavailable, appEngine: appEngine}
+	client := &e.client
+	if e.config.FollowRedirects && !appEngine {
+		client = &e.follower
 	}
-	response, err := e.client.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return none, deliverylog.Unanswered(err).Error()
 	}
@@ -74,13 +80,20 @@ func (e *Engine) exchange(ctx context.Context, a *attempt) (result, string) {
 	return result{
 		status:     response.StatusCode,
 		answered:   true,
+		appEngine:  appEngine,
 		retryAfter: parseRetryAfter(response.Header.Get("Retry-After"), time.Now()),
 	}, deliverylog.Reason(response.StatusCode, response.Header, start)
 }
 
 func (e *Engine) newRequest(ctx context.Context, a *attempt) (*http.Request, error) {
-	target := a.spec.GetHttpRequest()
-	request, err := http.NewRequestWithContext(ctx, target.GetHttpMethod().String(), target.GetUrl(), bytes.NewReader(target.GetBody()))
+	if a.spec.GetAppEngineHttpRequest() != nil {
+		return e.newAppEngineRequest(ctx, a)
+	}
+	target, err := outgoing(a.spec.GetHttpRequest(), a.queue.GetHttpTarget())
+	if err != nil {
+		return nil, fmt.Errorf("the target is not a URL: %w", deliverylog.Unanswered(err))
+	}
+	request, err := http.NewRequestWithContext(ctx, target.GetHttpMethod().String(), encodeURL(target.GetUrl()), bytes.NewReader(target.GetBody()))
 	if err != nil {
 		return nil, fmt.Errorf("the target is not a URL: %w", deliverylog.Unanswered(err))
 	}
@@ -92,7 +105,8 @@ func (e *Engine) newRequest(ctx context.Context, a *attempt) (*http.Request, err
 	if err := e.authorize(request, target); err != nil {
 		return nil, err
 	}
-	setDeliveryHeaders(request.Header, a)
+	request.Header.Set("User-Agent", agent)
+	setDeliveryHeaders(request.Header, "X-CloudTasks-", "", a)
 	return request, nil
 }
 
@@ -118,21 +132,21 @@ func (e *Engine) authorize(request *http.Request, target *cloudtaskspb.HttpReque
 	return nil
 }
 
-// setDeliveryHeaders writes the names with the real service's capitals, which Go's canonical form is not.
-func setDeliveryHeaders(h http.Header, a *attempt) {
+// setDeliveryHeaders writes the names with the documented capitals, which Go's canonical form is not. The reason of a
+// retry is what was recorded from the real service: nothing for an HTTP target, "App Error" for App Engine.
+func setDeliveryHeaders(h http.Header, prefix, reason string, a *attempt) {
 	queueID, taskID := shortNames(a.spec.GetName())
-	h["User-Agent"] = []string{"Google-Cloud-Tasks"}
-	h["X-CloudTasks-QueueName"] = []string{queueID}
-	h["X-CloudTasks-TaskName"] = []string{taskID}
-	h["X-CloudTasks-TaskRetryCount"] = []string{strconv.Itoa(int(a.retries))}
-	h["X-CloudTasks-TaskExecutionCount"] = []string{strconv.Itoa(int(a.executions))}
+	h[prefix+"QueueName"] = []string{queueID}
+	h[prefix+"TaskName"] = []string{taskID}
+	h[prefix+"TaskRetryCount"] = []string{strconv.Itoa(int(a.retries))}
+	h[prefix+"TaskExecutionCount"] = []string{strconv.Itoa(int(a.executions))}
 	micros := a.schedule.UnixMicro()
-	h["X-CloudTasks-TaskETA"] = []string{fmt.Sprintf("%d.%06d", micros/1e6, micros%1e6)}
+	h[prefix+"TaskETA"] = []string{fmt.Sprintf("%d.%06d", micros/1e6, micros%1e6)}
 	if a.retries > 0 {
 		if a.previous != 0 { // else the attempt before is still in flight
-			h["X-CloudTasks-TaskPreviousResponse"] = []string{strconv.Itoa(a.previous)}
+			h[prefix+"TaskPreviousResponse"] = []string{strconv.Itoa(a.previous)}
 		}
-		h["X-CloudTasks-TaskRetryReason"] = []string{""}
+		h[prefix+"TaskRetryReason"] = []string{reason}
 	}
 }
 

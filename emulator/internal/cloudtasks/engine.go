@@ -8,9 +8,13 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/grpc"
 
 	"waybill.dev/emulator/internal/clock"
+	"waybill.dev/emulator/internal/deliverylog"
+	"waybill.dev/emulator/internal/iam"
+	"waybill.dev/emulator/internal/store"
 )
 
 // Signer makes the tokens that tasks carry.
@@ -21,24 +25,38 @@ type Signer interface {
 
 // Config is what an Engine needs.
 type Config struct {
-	Clock          *clock.Clock  // required
-	Signer         Signer        // required
-	HTTPClient     *http.Client  // carries deliveries; its redirect policy is not used: none is followed
-	Store          Store         // default: Memory
-	Logger         *slog.Logger  // default: slog.Default()
-	QueueTombstone time.Duration // how long a deleted queue's name stays taken; default: not at all
+	Clock      *clock.Clock // required
+	Signer     Signer       // required
+	HTTPClient *http.Client // carries deliveries; its redirect policy is not used: none is followed
+	Store      *store.Store // keeps everything; default: none, and it ends with the process
+	Logger     *slog.Logger // default: slog.Default()
+	Location   string       // a location that ListLocations names beside those of queues; default: none
+	AppEngine  string       // URL of the App Engine application; default: none, and its tasks are refused
+
+	// Where the emulator differs from the real service on purpose, these restore what that does.
+
+	QueueTombstone  time.Duration // how long a deleted queue's name stays taken; default: not at all; the real service: days
+	TaskTombstone   time.Duration // how long a finished task's name stays taken; default: an hour; the real service: up to a day
+	StrictTokens    bool          // refuse tokens for http:// targets and of another project's accounts
+	FollowRedirects bool          // follow redirects of HTTP targets, within the attempt
 }
 
 // Engine runs queues. It is safe for concurrent use. Use [New].
 type Engine struct {
-	config Config
-	client http.Client
+	config   Config
+	journal  journal
+	client   http.Client
+	follower http.Client // follows redirects
 
 	mu      sync.Mutex
 	queues  map[string]*queue
 	deleted map[string]time.Time // when the name of a deleted queue is free again
 	flights *flights
 	closed  bool
+
+	policies   iam.Policies
+	cmek       map[string]*cloudtaskspb.CmekConfig // by name; never changed in place
+	operations operations
 }
 
 // flights are the requests on the wire since the last Reset.
@@ -54,32 +72,36 @@ func newFlights() *flights {
 	return f
 }
 
-// New returns an Engine without queues.
+// New returns an Engine without queues; [Engine.Load] brings back those in the Store.
 func New(config Config) *Engine {
 	if config.HTTPClient == nil {
 		config.HTTPClient = &http.Client{}
-	}
-	if config.Store == nil {
-		config.Store = Memory{}
 	}
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
 	e := &Engine{
-		config:  config,
-		client:  *config.HTTPClient,
-		queues:  make(map[string]*queue),
-		deleted: make(map[string]time.Time),
-		flights: newFlights(),
+		config:   config,
+		journal:  journal{config.Store},
+		client:   *config.HTTPClient,
+		follower: http.Client{Transport: config.HTTPClient.Transport, Timeout: config.HTTPClient.Timeout},
+		queues:   make(map[string]*queue),
+		deleted:  make(map[string]time.Time),
+		cmek:     make(map[string]*cloudtaskspb.CmekConfig),
+		flights:  newFlights(),
+
+		operations: operations{journal: journal{config.Store}},
 	}
 	// A token belongs to the target that the task names, not to where that points.
 	e.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return e
 }
 
-// Register adds the service to a gRPC server.
+// Register adds the service to a gRPC server, with those that it mixes in: locations and long-running operations.
 func (e *Engine) Register(s grpc.ServiceRegistrar) {
 	cloudtaskspb.RegisterCloudTasksServer(s, service{Engine: e})
+	registerLocations(s, locations{Engine: e})
+	longrunningpb.RegisterOperationsServer(s, lro{Engine: e})
 }
 
 // Reset forgets every queue and breaks off deliveries. None is left when it returns.
@@ -89,6 +111,10 @@ func (e *Engine) Reset() {
 		e.drop(name, q, time.Time{})
 	}
 	clear(e.deleted)
+	clear(e.cmek)
+	e.policies.Clear()
+	e.operations = operations{journal: e.journal}
+	e.journal.clear()
 	old := e.flights
 	e.flights = newFlights()
 	if e.closed {
@@ -98,6 +124,9 @@ func (e *Engine) Reset() {
 
 	old.cancel()
 	old.wait.Wait()
+	if err := e.journal.Sync(); err != nil {
+		e.config.Logger.Error("what was reset may come back at the next start", "error", err)
+	}
 }
 
 // Close stops dispatching and waits for the requests on the wire. When ctx is done first, it breaks
@@ -143,21 +172,22 @@ func (e *Engine) pump(q *queue) {
 		if wake.IsZero() {
 			e.disarm(q)
 		} else {
-			e.arm(q, wake.Sub(now))
+			e.arm(q, wake)
 		}
 		return
 	}
 }
 
-func (e *Engine) arm(q *queue, d time.Duration) {
+func (e *Engine) arm(q *queue, at time.Time) {
 	if q.timer != nil {
-		q.timer.Reset(d)
+		q.timer.ResetTo(at)
 		return
 	}
-	q.timer = e.config.Clock.AfterFunc(d, func() {
+	q.timer = e.config.Clock.At(at, func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.pump(q)
+		e.journal.Flush() // tasks that were too old
 	})
 }
 
@@ -170,7 +200,9 @@ func (e *Engine) disarm(q *queue) {
 // dispatch sends an attempt. The caller holds the lock.
 func (e *Engine) dispatch(q *queue, a *attempt) {
 	f := e.flights
+	e.config.Clock.Begin()
 	f.wait.Go(func() {
+		defer e.config.Clock.End()
 		r := e.deliver(f.ctx, q.log, a)
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -179,13 +211,24 @@ func (e *Engine) dispatch(q *queue, a *attempt) {
 		}
 		q.finish(a, r, e.config.Clock.Now())
 		e.pump(q)
+		e.journal.Flush() // the receiver has its answer, so nobody waits
 	})
+}
+
+// addQueue adds a queue that is in the journal already, or will be. The caller holds the lock.
+func (e *Engine) addQueue(config *cloudtaskspb.Queue, now time.Time) {
+	q := newQueue(config, e.journal, now)
+	q.finished.keep = e.config.TaskTombstone
+	q.log = deliverylog.New(e.config.Logger, slog.String("queue", config.GetName()))
+	e.queues[config.GetName()] = q
 }
 
 // drop removes a queue and its tasks. The caller holds the lock.
 func (e *Engine) drop(name string, q *queue, reusable time.Time) {
 	delete(e.queues, name)
+	e.policies.Delete(name)
 	e.disarm(q)
-	q.tasks, q.waiting = nil, nil // attempts in flight find nothing to change
-	e.config.Store.DeleteQueue(name, reusable)
+	q.tasks.Clear() // attempts in flight find nothing to change
+	q.waiting = nil
+	e.journal.deleteQueue(name, reusable)
 }

@@ -322,7 +322,7 @@ func TestRetryAfterQuietensTheQueue(t *testing.T) {
 }
 
 func TestRefusedLoadHalvesTheRateAndOtherAnswersRaiseIt(t *testing.T) {
-	q := newQueue(mustComplete(t, &cloudtaskspb.Queue{RateLimits: &cloudtaskspb.RateLimits{MaxDispatchesPerSecond: 8}}), Memory{}, time.Now())
+	q := newQueue(mustComplete(t, &cloudtaskspb.Queue{RateLimits: &cloudtaskspb.RateLimits{MaxDispatchesPerSecond: 8}}), journal{}, time.Now())
 	rate := func() time.Duration { return q.bucket.interval }
 	for i, step := range []struct {
 		status int
@@ -402,7 +402,7 @@ func TestResponsesAreCopies(t *testing.T) {
 		created.ScheduleTime.Seconds = 0
 		got, err := b.GetTask(b.ctx, &cloudtaskspb.GetTaskRequest{Name: queueA + "/tasks/t", ResponseView: cloudtaskspb.Task_FULL})
 		b.must(err)
-		if diff := cmp.Diff(map[string]string{"A": "1"}, got.GetHttpRequest().GetHeaders()); diff != "" || string(got.GetHttpRequest().GetBody()) != "hello" || got.GetScheduleTime().GetSeconds() == 0 {
+		if diff := cmp.Diff(map[string]string{"A": "1", "User-Agent": "Google-Cloud-Tasks"}, got.GetHttpRequest().GetHeaders()); diff != "" || string(got.GetHttpRequest().GetBody()) != "hello" || got.GetScheduleTime().GetSeconds() == 0 {
 			t.Errorf("%v", got)
 		}
 		basic, err := b.GetTask(b.ctx, &cloudtaskspb.GetTaskRequest{Name: queueA + "/tasks/t"})
@@ -468,22 +468,6 @@ func TestCloseCutsOffWhenItsContextEnds(t *testing.T) {
 		}
 		if got := time.Since(b.start); got != 6*time.Second || !b.exists(name) {
 			t.Errorf("closed after %v; what was cut off must still be there: %v", got, b.exists(name))
-		}
-	})
-}
-
-func TestWaitingTasksCostNoGoroutinesAndOneTimer(t *testing.T) {
-	inBubble(t, nil, func(b *bench) {
-		b.queue(nil, nil)
-		before := runtime.NumGoroutine()
-		for i := range 10_000 {
-			b.create(b.in(time.Duration(i+1) * time.Hour / 20))
-		}
-		if after := runtime.NumGoroutine(); after > before {
-			t.Errorf("%d goroutines more for 10,000 tasks", after-before)
-		}
-		if next, ok := b.clock.Next(); !ok || next.Sub(b.start) != 3*time.Minute {
-			t.Errorf("the next timer is at %v, %v", next.Sub(b.start), ok)
 		}
 	})
 }

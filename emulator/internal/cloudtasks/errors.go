@@ -5,11 +5,14 @@ import (
 	"net/http"
 	"strings"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
 )
 
-// Errors as the real service words them, where its words are known.
+// Errors as the real service words them, where its words are known: those of the facts, and those that the authors
+// of another emulator recorded and published (github.com/aertje/cloud-tasks-emulator, test/conformance/golden).
 var (
 	errQueueMissing = status.Error(codes.NotFound, "Queue does not exist. If you just created the queue, wait at least a minute for the queue to initialize.")
 	errQueueExists  = status.Error(codes.AlreadyExists, "Queue already exists")
@@ -20,13 +23,33 @@ var (
 	errClosing      = status.Error(codes.Unavailable, "The emulator is shutting down.")
 )
 
-func invalid(format string, args ...any) error {
+// refused is INVALID_ARGUMENT in the real service's recorded words. Those come without details.
+func refused(format string, args ...any) error {
 	return status.Errorf(codes.InvalidArgument, format, args...)
 }
 
-// missing is for what the real service has and this one does not.
-func missing(what, instead string) error {
-	return status.Errorf(codes.Unimplemented, "The emulator does not have %s: %s.", what, instead)
+// invalid is INVALID_ARGUMENT in our own words, for what nobody has recorded. A google.rpc.BadRequest names the
+// field by its path in the request; whether the real service adds one there is not confirmed.
+func invalid(field, format string, args ...any) error {
+	message := fmt.Sprintf(format, args...)
+	return withDetail(status.New(codes.InvalidArgument, message), &errdetails.BadRequest{
+		FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: field, Description: message}},
+	})
+}
+
+// misnamed is INVALID_ARGUMENT with a link to the definition of a name, which the real service adds to some.
+func misnamed(message, definition, anchor string) error {
+	return withDetail(status.New(codes.InvalidArgument, message), &errdetails.Help{Links: []*errdetails.Help_Link{{
+		Description: "Definition of " + definition,
+		Url:         "https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations." + anchor,
+	}}})
+}
+
+func withDetail(s *status.Status, detail protoadapt.MessageV1) error {
+	if detailed, err := s.WithDetails(detail); err == nil {
+		s = detailed
+	}
+	return s.Err()
 }
 
 // codeOf is the status that an attempt's record shows for an HTTP status.

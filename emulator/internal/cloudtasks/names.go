@@ -1,34 +1,52 @@
 package cloudtasks
 
-import "strings"
-
-const (
-	locationForm = "projects/PROJECT_ID/locations/LOCATION_ID"
-	queueForm    = locationForm + "/queues/QUEUE_ID"
-	taskForm     = queueForm + "/tasks/TASK_ID"
+import (
+	"fmt"
+	"strings"
 )
 
-// checkLocation, checkQueue and checkTask refuse names that are not of their form.
+// checkLocation, checkQueue and checkTask refuse names that are not of their form. The field is that of the request
+// which has the name.
 
-func checkLocation(name string) error {
+func checkLocation(field, name string) error {
 	if !wellFormed(name, isProject, isLocation) {
-		return invalid("%q is not a location name: it must be formatted %q.", name, locationForm)
+		return invalid(field, "%q is not a location name: it must be formatted \"projects/PROJECT_ID/locations/LOCATION_ID\".", name)
+	}
+	return nil
+}
+
+func checkProject(field, name string) error {
+	if !wellFormed(name, isProject) {
+		return invalid(field, "%q is not a project name: it must be formatted \"projects/PROJECT_ID\".", name)
 	}
 	return nil
 }
 
 func checkQueue(name string) error {
-	if !wellFormed(name, isProject, isLocation, isQueue) {
-		return invalid("%q is not a queue name: it must be formatted %q, where QUEUE_ID has 1 to 100 letters ([A-Za-z]), numbers ([0-9]) or hyphens (-).", name, queueForm)
+	const anchor = "queues#Queue.FIELDS.name"
+	switch {
+	case wellFormed(name, isProject, isLocation, isQueue):
+		return nil
+	case wellFormed(name, isProject, isLocation, isAny):
+		// By analogy with a task's: not confirmed.
+		id := name[strings.LastIndexByte(name, '/')+1:]
+		return misnamed(fmt.Sprintf("Queue ID %q can contain only letters ([A-Za-z]), numbers ([0-9]), or hyphens (-). Queue ID must between 1 and 100 characters.", id), "queue ID", anchor)
+	default:
+		return misnamed(`Queue name must be formatted: "projects/<PROJECT_ID>/locations/<LOCATION_ID>/queues/<QUEUE_ID>".`, "queue name", anchor)
 	}
-	return nil
 }
 
 func checkTask(name string) error {
-	if !wellFormed(name, isProject, isLocation, isQueue, isTask) {
-		return invalid("%q is not a task name: it must be formatted %q, where TASK_ID has 1 to 500 letters ([A-Za-z]), numbers ([0-9]), hyphens (-) or underscores (_).", name, taskForm)
+	const anchor = "queues.tasks#Task.FIELDS.name"
+	switch {
+	case wellFormed(name, isProject, isLocation, isQueue, isTask):
+		return nil
+	case wellFormed(name, isProject, isLocation, isQueue, isAny):
+		id := name[strings.LastIndexByte(name, '/')+1:]
+		return misnamed(fmt.Sprintf("Task ID %q can contain only letters ([A-Za-z]), numbers ([0-9]), hyphens (-), or underscores (_). Task ID must between 1 and 500 characters.", id), "task ID", anchor)
+	default:
+		return refused(`Task name must be formatted: "projects/<PROJECT_ID>/locations/<LOCATION_ID>/queues/<QUEUE_ID>/tasks/<TASK_ID>"`)
 	}
-	return nil
 }
 
 // wellFormed checks a name that is made of a collection and an id for each of the checks.
@@ -49,6 +67,7 @@ func isProject(id string) bool  { return isID(id, 100, "-:.") }
 func isLocation(id string) bool { return isID(id, 100, "-") }
 func isQueue(id string) bool    { return isID(id, 100, "-") }
 func isTask(id string) bool     { return isID(id, 500, "-_") }
+func isAny(string) bool         { return true }
 
 func isID(id string, most int, others string) bool {
 	if id == "" || len(id) > most {
@@ -79,4 +98,11 @@ func shortNames(task string) (queueID, taskID string) {
 		return "", ""
 	}
 	return parts[5], parts[7]
+}
+
+// projectOf is the id of the project of any name.
+func projectOf(name string) string {
+	_, rest, _ := strings.Cut(name, "/")
+	id, _, _ := strings.Cut(rest, "/")
+	return id
 }

@@ -20,7 +20,7 @@ func FuzzNames(f *testing.F) {
 		check func(string) error
 		form  *regexp.Regexp
 	}{
-		{checkLocation, regexp.MustCompile(`\A` + project + `/locations/` + id + `\z`)},
+		{func(name string) error { return checkLocation("name", name) }, regexp.MustCompile(`\A` + project + `/locations/` + id + `\z`)},
 		{checkQueue, regexp.MustCompile(`\A` + project + `/locations/` + id + `/queues/` + id + `\z`)},
 		{checkTask, regexp.MustCompile(`\A` + project + `/locations/` + id + `/queues/` + id + `/tasks/` + taskIDPattern + `\z`)},
 	}
@@ -35,7 +35,7 @@ func FuzzNames(f *testing.F) {
 			if again := parentOf(parentOf(name)) + "/queues/" + queueID + "/tasks/" + taskID; again != name {
 				t.Errorf("%q came apart as %q", name, again)
 			}
-			if checkQueue(parentOf(name)) != nil || checkLocation(parentOf(parentOf(name))) != nil {
+			if checkQueue(parentOf(name)) != nil || checkLocation("name", parentOf(parentOf(name))) != nil {
 				t.Errorf("%q has bad parents", name)
 			}
 		}

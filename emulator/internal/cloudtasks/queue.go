@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
-	"cloud.google.com/go/iam/apiv1/iampb"
+	"github.com/tidwall/btree"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -27,8 +27,8 @@ const (
 type queue struct {
 	config   *cloudtaskspb.Queue // replaced, never changed
 	retry    retryPolicy
-	store    Store
-	tasks    map[string]*task
+	journal  journal
+	tasks    btree.Map[string, *task] // by id; ordered, for ListTasks
 	waiting  taskHeap
 	finished tombstones
 	bucket   bucket
@@ -38,23 +38,29 @@ type queue struct {
 	quietUntil time.Time // a receiver's Retry-After
 	slowness   int       // how many times the rate is halved
 
-	policy *iampb.Policy    // kept for those who ask; nil: none was set
-	timer  *clock.Timer     // the engine's
-	log    *deliverylog.Log // the engine's
+	timer *clock.Timer     // the engine's
+	log   *deliverylog.Log // the engine's
 }
 
-func newQueue(config *cloudtaskspb.Queue, store Store, now time.Time) *queue {
-	q := &queue{store: store, tasks: make(map[string]*task), bucket: bucket{full: now}}
-	q.configure(config, now)
+// newQueue makes a queue of a complete configuration, which the caller puts into the journal, unless it is there.
+func newQueue(config *cloudtaskspb.Queue, j journal, now time.Time) *queue {
+	q := &queue{journal: j, bucket: bucket{full: now}}
+	q.finished.forget = func(id string) { j.deleteTombstone(config.GetName(), id) }
+	q.adopt(config, now)
 	return q
 }
 
 // configure takes a complete configuration, which the caller must not change afterwards.
 func (q *queue) configure(config *cloudtaskspb.Queue, now time.Time) {
+	q.adopt(config, now)
+	q.journal.putQueue(config)
+}
+
+// adopt is configure for what is in the journal already.
+func (q *queue) adopt(config *cloudtaskspb.Queue, now time.Time) {
 	q.config = config
 	q.retry = policyOf(config.GetRetryConfig())
 	q.bucket.setRate(slowed(config.GetRateLimits().GetMaxDispatchesPerSecond(), q.slowness), now)
-	q.store.PutQueue(config)
 }
 
 func (q *queue) setState(state cloudtaskspb.Queue_State, now time.Time) {
@@ -65,7 +71,7 @@ func (q *queue) setState(state cloudtaskspb.Queue_State, now time.Time) {
 
 // taken tells whether the id is a task's or was lately.
 func (q *queue) taken(id string, now time.Time) bool {
-	_, exists := q.tasks[id]
+	_, exists := q.tasks.Get(id)
 	return exists || q.finished.has(id, now)
 }
 
@@ -73,40 +79,44 @@ func (q *queue) taken(id string, now time.Time) bool {
 func (q *queue) add(id string, generated bool, spec *cloudtaskspb.Task) *task {
 	q.seq++
 	t := &task{
-		TaskRecord: TaskRecord{Spec: spec, Schedule: spec.GetScheduleTime().AsTime()},
-		id:         id,
+		TaskRecord: newRecord(q.config.GetName(), id, spec),
 		generated:  generated,
 		seq:        q.seq,
 		index:      -1,
 	}
-	q.tasks[id] = t
+	q.tasks.Set(t.id, t)
 	heap.Push(&q.waiting, t)
-	q.store.PutTask(t.TaskRecord)
+	q.journal.putTask(q.config.GetName(), t)
 	return t
 }
 
 // remove ends a task. An attempt in flight goes on and finds nothing to change.
 func (q *queue) remove(t *task, now time.Time) {
-	delete(q.tasks, t.id)
+	q.forget(t, now)
+	q.journal.deleteTask(q.config.GetName(), t)
+}
+
+// forget is remove without its last step.
+func (q *queue) forget(t *task, now time.Time) {
+	q.tasks.Delete(t.id)
 	if t.index >= 0 {
 		heap.Remove(&q.waiting, t.index)
 	}
-	var reusable time.Time
 	if !t.generated {
-		reusable = q.finished.add(t.id, now)
+		q.journal.putTombstone(q.config.GetName(), t.id, q.finished.add(t.id, now))
 	}
-	q.store.DeleteTask(t.Spec.GetName(), reusable)
 }
 
 // purge removes every task.
 func (q *queue) purge(now time.Time) {
-	for _, t := range q.tasks {
-		q.remove(t, now)
+	for _, t := range q.tasks.Values() {
+		q.forget(t, now)
 	}
+	q.journal.deleteTasks(q.config.GetName())
 	config := proto.CloneOf(q.config)
 	config.PurgeTime = timestamppb.New(now.Truncate(time.Microsecond))
 	q.config = config
-	q.store.PutQueue(config)
+	q.journal.putQueue(config)
 }
 
 // next starts the next attempt, or says when to ask again; the zero time means not before
@@ -118,31 +128,33 @@ func (q *queue) next(now time.Time) (*attempt, time.Time) {
 		if at := latest(t.Schedule, q.quietUntil, q.bucket.ready()); at.After(now) {
 			return nil, at
 		}
-		if now.Sub(t.Spec.GetCreateTime().AsTime()) >= retention {
+		spec := t.unpack()
+		if now.Sub(spec.GetCreateTime().AsTime()) >= retention {
 			q.remove(t, now)
 			continue
 		}
 		q.bucket.take(now)
-		return q.begin(t, time.Time{}, now), time.Time{}
+		return q.begin(t, spec, time.Time{}, now), time.Time{}
 	}
 	return nil, time.Time{}
 }
 
 // run starts an attempt now, whatever the queue's state and limits. It takes the place of the
 // firing that the task waits for.
-func (q *queue) run(t *task, now time.Time) *attempt { return q.begin(t, now, now) }
+func (q *queue) run(t *task, now time.Time) *attempt { return q.begin(t, t.unpack(), now, now) }
 
-func (q *queue) begin(t *task, forced, now time.Time) *attempt {
+func (q *queue) begin(t *task, spec *cloudtaskspb.Task, forced, now time.Time) *attempt {
 	if t.index >= 0 {
 		heap.Remove(&q.waiting, t.index)
 	}
 	a := &attempt{
 		task:       t,
-		spec:       t.Spec,
+		spec:       spec,
+		queue:      q.config,
 		schedule:   t.Schedule,
 		retries:    t.Dispatches,
 		executions: t.Executions,
-		previous:   t.Previous,
+		previous:   int(t.Previous),
 		record:     &AttemptRecord{Schedule: t.Schedule, Dispatch: now},
 		forced:     forced,
 	}
@@ -162,20 +174,20 @@ func (q *queue) finish(a *attempt, r result, now time.Time) {
 	q.inFlight--
 	t.inFlight--
 	q.heed(r, now)
-	if q.tasks[t.id] != t {
+	if kept, _ := q.tasks.Get(t.id); kept != t {
 		return // deleted or purged meanwhile
 	}
 	if t.Last == a.record {
-		ended := *a.record // a copy, since the store may still hold the first
+		ended := *a.record // a copy, since a response may still be made of the first
 		ended.Response, ended.Status = now, r.status
 		t.Last = &ended
 	}
-	t.Previous = r.status
+	t.Previous = int32(r.status)
 	if r.answered {
 		t.Responses++
-		if r.status < 500 {
-			t.Executions++
-		}
+	}
+	if r.executed() {
+		t.Executions++
 	}
 	if r.ok() {
 		q.remove(t, now)
@@ -183,7 +195,7 @@ func (q *queue) finish(a *attempt, r result, now time.Time) {
 	}
 	t.Failures++
 	retry := q.retry
-	if own := t.Spec.GetRetryConfig(); own != nil {
+	if own := a.spec.GetRetryConfig(); own != nil {
 		retry = policyOf(own)
 	}
 	if t.inFlight == 0 { // else the attempt that ends last decides
@@ -198,7 +210,7 @@ func (q *queue) finish(a *attempt, r result, now time.Time) {
 		t.Schedule = from.Add(retry.delay(t.Failures)).Truncate(time.Microsecond)
 		heap.Push(&q.waiting, t)
 	}
-	q.store.PutTask(t.TaskRecord)
+	q.journal.putAttempts(q.config.GetName(), t)
 }
 
 // heed lets an answer slow the queue down or speed it up again. A receiver that refuses load and says for

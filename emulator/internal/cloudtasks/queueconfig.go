@@ -1,14 +1,12 @@
 package cloudtasks
 
 import (
-	"strings"
+	"math"
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/fieldmaskpb"
 )
 
 // What a queue gets where nothing is said.
@@ -26,11 +24,25 @@ const (
 
 // complete checks a queue as a client sent it and returns a copy with every field filled in.
 // Output-only fields are the caller's to set.
+func (e *Engine) complete(sent *cloudtaskspb.Queue) (*cloudtaskspb.Queue, error) {
+	q, err := complete(sent)
+	if err != nil {
+		return nil, err
+	}
+	if q.HttpTarget != nil {
+		if err := e.completeHTTPTarget(q.HttpTarget, q.GetName()); err != nil {
+			return nil, err
+		}
+		if proto.Equal(q.HttpTarget, &cloudtaskspb.HttpTarget{}) {
+			q.HttpTarget = nil
+		}
+	}
+	return q, nil
+}
+
+// complete does the part that is the same for every engine.
 func complete(sent *cloudtaskspb.Queue) (*cloudtaskspb.Queue, error) {
 	q := proto.CloneOf(sent)
-	if q.GetHttpTarget() != nil {
-		return nil, missing("queue-level HTTP targets", "set the target on each task")
-	}
 	if q.RateLimits == nil {
 		q.RateLimits = &cloudtaskspb.RateLimits{}
 	}
@@ -40,49 +52,72 @@ func complete(sent *cloudtaskspb.Queue) (*cloudtaskspb.Queue, error) {
 	if q.RetryConfig == nil {
 		q.RetryConfig = &cloudtaskspb.RetryConfig{}
 	}
-	return q, completeRetry("Queue.retryConfig", q.RetryConfig)
+	if err := completeRetry("queue.retry_config", q.RetryConfig); err != nil {
+		return nil, err
+	}
+	if r := q.AppEngineRoutingOverride; r.GetService() == "" && r.GetVersion() == "" && r.GetInstance() == "" {
+		q.AppEngineRoutingOverride = nil // as gcloud takes one away
+	} else if err := completeRouting("queue.app_engine_routing_override", q.GetName(), r); err != nil {
+		return nil, err
+	}
+	if ratio := q.GetStackdriverLoggingConfig().GetSamplingRatio(); !(ratio >= 0 && ratio <= 1) { // NaN as well
+		return nil, invalid("queue.stackdriver_logging_config.sampling_ratio", "StackdriverLoggingConfig.samplingRatio must be between 0.0 and 1.0.")
+	}
+	return q, nil
 }
 
 func completeRates(r *cloudtaskspb.RateLimits) error {
 	switch rate := r.GetMaxDispatchesPerSecond(); {
 	case rate == 0:
 		r.MaxDispatchesPerSecond = defaultRate
-	case !(rate > 0 && rate <= maxRate): // NaN as well
-		return invalid("Queue.rateLimits.maxDispatchesPerSecond must be above 0 and no more than %d.", maxRate)
+	case rate < 0:
+		return refused("RateLimits.maxDispatchesPerSecond cannot be negative.")
+	case rate > maxRate:
+		return refused("RateLimits.maxDispatchesPerSecond must be less than or equal to %d.", maxRate)
+	case math.IsNaN(rate):
+		return invalid("queue.rate_limits.max_dispatches_per_second", "RateLimits.maxDispatchesPerSecond must be a number.")
 	}
 	switch limit := r.GetMaxConcurrentDispatches(); {
 	case limit == 0:
 		r.MaxConcurrentDispatches = defaultConcurrency
-	case limit < 0 || limit > maxConcurrency:
-		return invalid("Queue.rateLimits.maxConcurrentDispatches must be between 1 and %d.", maxConcurrency)
+	case limit < 0:
+		return refused("RateLimits.maxConcurrentDispatches cannot be negative.")
+	case limit > maxConcurrency:
+		return refused("RateLimits.maxConcurrentDispatches must be less than or equal to %d.", maxConcurrency)
 	}
 	r.MaxBurstSize = int32(burstOf(r.GetMaxDispatchesPerSecond()))
 	return nil
 }
 
 // completeRetry leaves max_doublings alone, since zero is a value that a mask can ask for; see withDefaultDoublings.
+// The proto says of all three durations that they are truncated to the second, yet the service's own default of
+// min_backoff is 0.1 s: so the backoffs are kept as they are, and max_retry_duration alone is truncated.
 func completeRetry(field string, r *cloudtaskspb.RetryConfig) error {
 	switch attempts := r.GetMaxAttempts(); {
 	case attempts == 0:
 		r.MaxAttempts = defaultAttempts
 	case attempts < -1:
-		return invalid("%s.maxAttempts must be -1 (no limit) or more.", field)
+		return refused("RetryConfig.maxAttempts must be greater or equal to -1.")
 	}
 	if r.GetMaxDoublings() < 0 {
-		return invalid("%s.maxDoublings must not be negative.", field)
+		return refused("RetryConfig.maxDoublings cannot be negative.")
 	}
-	for name, d := range map[string]*durationpb.Duration{
-		"minBackoff":       r.GetMinBackoff(),
-		"maxBackoff":       r.GetMaxBackoff(),
-		"maxRetryDuration": r.GetMaxRetryDuration(),
+	for _, d := range []struct {
+		field, name string
+		value       *durationpb.Duration
+	}{
+		{"min_backoff", "minBackoff", r.GetMinBackoff()},
+		{"max_backoff", "maxBackoff", r.GetMaxBackoff()},
+		{"max_retry_duration", "maxRetryDuration", r.GetMaxRetryDuration()},
 	} {
-		if d != nil && (d.CheckValid() != nil || d.AsDuration() < 0) {
-			return invalid("%s.%s must be a duration of zero or more.", field, name)
+		if d.value != nil && d.value.CheckValid() != nil {
+			return invalid(field+"."+d.field, "RetryConfig.%s is not a duration.", d.name)
+		}
+		if d.value.AsDuration() < 0 {
+			return refused("RetryConfig.%s cannot be negative.", d.name)
 		}
 	}
-	if r.MaxRetryDuration == nil {
-		r.MaxRetryDuration = durationpb.New(0)
-	}
+	r.MaxRetryDuration = durationpb.New(r.GetMaxRetryDuration().AsDuration().Truncate(time.Second))
 	if r.MaxBackoff == nil {
 		r.MaxBackoff = durationpb.New(max(defaultMaxBackoff, r.GetMinBackoff().AsDuration()))
 	}
@@ -90,7 +125,7 @@ func completeRetry(field string, r *cloudtaskspb.RetryConfig) error {
 		r.MinBackoff = durationpb.New(min(defaultMinBackoff, r.GetMaxBackoff().AsDuration()))
 	}
 	if r.GetMinBackoff().AsDuration() > r.GetMaxBackoff().AsDuration() {
-		return invalid("%s.minBackoff must not be above maxBackoff.", field)
+		return refused("RetryConfig.minBackoff must be less than or equal to RetryConfig.maxBackoff.")
 	}
 	return nil
 }
@@ -100,63 +135,4 @@ func withDefaultDoublings(r *cloudtaskspb.RetryConfig) {
 	if r.GetMaxDoublings() == 0 {
 		r.MaxDoublings = defaultDoublings
 	}
-}
-
-// applyMask copies the mask's fields from src to dst; an empty mask means all. What only the
-// service sets is passed over.
-func applyMask(dst, src *cloudtaskspb.Queue, mask *fieldmaskpb.FieldMask) error {
-	for _, path := range maskPaths(mask) {
-		switch path {
-		case "name", "state", "purge_time", "rate_limits.max_burst_size":
-			continue
-		}
-		if !copyField(dst.ProtoReflect(), src.ProtoReflect(), strings.Split(path, ".")) {
-			return invalid("updateMask has the unknown field %q.", path)
-		}
-	}
-	return nil
-}
-
-// maskPaths are the mask's paths in snake_case.
-func maskPaths(mask *fieldmaskpb.FieldMask) []string {
-	sent := mask.GetPaths()
-	if len(sent) == 0 || len(sent) == 1 && sent[0] == "*" {
-		return []string{"app_engine_routing_override", "http_target", "rate_limits", "retry_config", "stackdriver_logging_config"}
-	}
-	paths := make([]string, len(sent))
-	for i, path := range sent {
-		paths[i] = snakeCase(path)
-	}
-	return paths
-}
-
-func copyField(dst, src protoreflect.Message, path []string) bool {
-	field := dst.Descriptor().Fields().ByName(protoreflect.Name(path[0]))
-	switch {
-	case field == nil:
-		return false
-	case len(path) > 1:
-		if field.Message() == nil || field.IsList() || field.IsMap() {
-			return false
-		}
-		return copyField(dst.Mutable(field).Message(), src.Get(field).Message(), path[1:])
-	case src.Has(field):
-		dst.Set(field, src.Get(field))
-	default:
-		dst.Clear(field)
-	}
-	return true
-}
-
-// snakeCase makes rate_limits of rateLimits: JSON clients send either.
-func snakeCase(path string) string {
-	var b strings.Builder
-	for _, r := range path {
-		if r >= 'A' && r <= 'Z' {
-			b.WriteByte('_')
-			r += 'a' - 'A'
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
 }

@@ -2,20 +2,15 @@ package cloudtasks
 
 import (
 	"context"
-	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
-	"cloud.google.com/go/iam/apiv1/iampb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
-
-	"waybill.dev/emulator/internal/deliverylog"
 )
 
 // service is google.cloud.tasks.v2.CloudTasks. What it does not override answers UNIMPLEMENTED.
@@ -23,8 +18,6 @@ type service struct {
 	cloudtaskspb.UnimplementedCloudTasksServer
 	*Engine
 }
-
-const maxQueuePage = 9800
 
 // queue finds a queue by its name. The caller holds the lock.
 func (s service) queue(name string) (*queue, error) {
@@ -44,18 +37,22 @@ func commit[T any](s service, change func(now time.Time) (T, error)) (T, error) 
 		defer s.mu.Unlock()
 		return change(s.config.Clock.Now())
 	}
+	var changed T
+	if err := s.journal.Ready(); err != nil {
+		return changed, status.Errorf(codes.Unavailable, "The emulator cannot store changes, and has made none: %v.", err)
+	}
 	changed, err := locked()
 	if err != nil {
 		return changed, err
 	}
-	if err := s.config.Store.Sync(); err != nil {
+	if err := s.journal.Sync(); err != nil {
 		return changed, status.Errorf(codes.Internal, "The emulator could not store the change; it may be there or not after a restart: %v.", err)
 	}
 	return changed, nil
 }
 
 func (s service) CreateQueue(_ context.Context, r *cloudtaskspb.CreateQueueRequest) (*cloudtaskspb.Queue, error) {
-	if err := checkLocation(r.GetParent()); err != nil {
+	if err := checkLocation("parent", r.GetParent()); err != nil {
 		return nil, err
 	}
 	name := r.GetQueue().GetName()
@@ -63,7 +60,7 @@ func (s service) CreateQueue(_ context.Context, r *cloudtaskspb.CreateQueueReque
 		return nil, err
 	}
 	if parentOf(name) != r.GetParent() {
-		return nil, invalid("The queue's name %q is not within the parent %q.", name, r.GetParent())
+		return nil, refused("%s must begin with %s.", name, r.GetParent())
 	}
 	return commit(s, func(now time.Time) (*cloudtaskspb.Queue, error) {
 		if _, ok := s.queues[name]; ok {
@@ -78,16 +75,18 @@ func (s service) create(sent *cloudtaskspb.Queue, now time.Time) (*cloudtaskspb.
 	if reusable, ok := s.deleted[sent.GetName()]; ok && now.Before(reusable) {
 		return nil, errQueueTooSoon
 	}
-	config, err := complete(sent)
+	config, err := s.complete(sent)
 	if err != nil {
 		return nil, err
 	}
 	withDefaultDoublings(config.GetRetryConfig())
 	config.State, config.PurgeTime = cloudtaskspb.Queue_RUNNING, nil
-	delete(s.deleted, sent.GetName())
-	q := newQueue(config, s.config.Store, now)
-	q.log = deliverylog.New(s.config.Logger, slog.String("queue", sent.GetName()))
-	s.queues[sent.GetName()] = q
+	if _, deleted := s.deleted[sent.GetName()]; deleted {
+		delete(s.deleted, sent.GetName())
+		s.journal.forgetDeleted(sent.GetName())
+	}
+	s.addQueue(config, now)
+	s.journal.putQueue(config)
 	return proto.CloneOf(config), nil
 }
 
@@ -101,24 +100,42 @@ func (s service) GetQueue(_ context.Context, r *cloudtaskspb.GetQueueRequest) (*
 	return proto.CloneOf(q.config), nil
 }
 
+// ListQueues sorts the names of all queues for each page: there are few, unlike tasks.
 func (s service) ListQueues(_ context.Context, r *cloudtaskspb.ListQueuesRequest) (*cloudtaskspb.ListQueuesResponse, error) {
-	if err := checkLocation(r.GetParent()); err != nil {
+	if err := checkLocation("parent", r.GetParent()); err != nil {
 		return nil, err
 	}
-	if r.GetFilter() != "" {
-		return nil, missing("filters", "list all queues and choose among them")
+	matches, err := compileFilter(r.GetFilter(), (&cloudtaskspb.Queue{}).ProtoReflect().Descriptor())
+	if err != nil {
+		return nil, err
+	}
+	page, err := newCursor(r.GetPageToken(), r.GetPageSize(), maxQueuePage, r.GetFilter())
+	if err != nil {
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	prefix := r.GetParent() + "/queues/"
-	names := slices.DeleteFunc(slices.Collect(maps.Keys(s.queues)), func(name string) bool { return !strings.HasPrefix(name, prefix) })
-	names, token, err := page(names, r.GetPageToken(), r.GetPageSize(), maxQueuePage)
-	if err != nil {
-		return nil, err
+	var names []string
+	for name := range s.queues {
+		if strings.HasPrefix(name, prefix) && name > page.after {
+			names = append(names, name)
+		}
 	}
-	response := &cloudtaskspb.ListQueuesResponse{NextPageToken: token}
+	slices.Sort(names)
+	response := &cloudtaskspb.ListQueuesResponse{}
+	size := 0
 	for _, name := range names {
-		response.Queues = append(response.Queues, proto.CloneOf(s.queues[name].config))
+		config := s.queues[name].config
+		if !matches(config.ProtoReflect()) {
+			continue
+		}
+		size += proto.Size(config)
+		if n := len(response.Queues); n == page.limit || n > 0 && size > maxPageBytes {
+			response.NextPageToken = page.token(response.Queues[n-1].GetName(), true)
+			break
+		}
+		response.Queues = append(response.Queues, proto.CloneOf(config))
 	}
 	return response, nil
 }
@@ -140,7 +157,7 @@ func (s service) UpdateQueue(_ context.Context, r *cloudtaskspb.UpdateQueueReque
 		if !exists {
 			return s.create(wanted, now)
 		}
-		config, err := complete(wanted)
+		config, err := s.complete(wanted)
 		if err != nil {
 			return nil, err
 		}
@@ -195,48 +212,4 @@ func (s service) change(name string, do func(*queue, time.Time)) (*cloudtaskspb.
 		s.pump(q)
 		return proto.CloneOf(q.config), nil
 	})
-}
-
-func (s service) GetIamPolicy(_ context.Context, r *iampb.GetIamPolicyRequest) (*iampb.Policy, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	q, err := s.queue(r.GetResource())
-	if err != nil {
-		return nil, err
-	}
-	return q.iamPolicy(), nil
-}
-
-// SetIamPolicy keeps the policy; nothing is refused by it.
-func (s service) SetIamPolicy(_ context.Context, r *iampb.SetIamPolicyRequest) (*iampb.Policy, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	q, err := s.queue(r.GetResource())
-	if err != nil {
-		return nil, err
-	}
-	q.policy = proto.CloneOf(r.GetPolicy())
-	return q.iamPolicy(), nil
-}
-
-// TestIamPermissions grants everything on a queue that exists, and nothing on one that does not.
-func (s service) TestIamPermissions(_ context.Context, r *iampb.TestIamPermissionsRequest) (*iampb.TestIamPermissionsResponse, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, err := s.queue(r.GetResource())
-	switch status.Code(err) {
-	case codes.OK:
-		return &iampb.TestIamPermissionsResponse{Permissions: r.GetPermissions()}, nil
-	case codes.NotFound:
-		return &iampb.TestIamPermissionsResponse{}, nil
-	default:
-		return nil, err
-	}
-}
-
-func (q *queue) iamPolicy() *iampb.Policy {
-	if q.policy == nil {
-		return &iampb.Policy{}
-	}
-	return proto.CloneOf(q.policy)
 }

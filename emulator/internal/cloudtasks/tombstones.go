@@ -5,8 +5,11 @@ import "time"
 // tombstones are the names of finished tasks that cannot be used again yet. All are kept for the same
 // time, so they expire in the order in which they were added; nothing wakes up for that.
 type tombstones struct {
+	keep  time.Duration // how long a name stays taken; 0: nameReuse
 	until map[string]time.Time
 	order []string
+
+	forget func(id string) // told of each that has expired
 }
 
 func (s *tombstones) has(id string, now time.Time) bool {
@@ -21,7 +24,11 @@ func (s *tombstones) add(id string, now time.Time) time.Time {
 	if s.until == nil {
 		s.until = make(map[string]time.Time)
 	}
-	until := now.Add(nameReuse)
+	keep := s.keep
+	if keep == 0 {
+		keep = nameReuse
+	}
+	until := now.Add(keep)
 	s.until[id] = until
 	s.order = append(s.order, id)
 	return until
@@ -30,6 +37,7 @@ func (s *tombstones) add(id string, now time.Time) time.Time {
 func (s *tombstones) expire(now time.Time) {
 	for len(s.order) > 0 && !s.until[s.order[0]].After(now) {
 		delete(s.until, s.order[0])
+		s.forget(s.order[0])
 		s.order[0] = ""
 		s.order = s.order[1:]
 	}

@@ -22,6 +22,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +39,7 @@ type Config struct {
 	Account  string           // the metadata server's default account; default: the project's compute account
 	Keys     string           // file that keeps the keys, made if it is missing; default: new keys, kept nowhere
 	Now      func() time.Time // default: time.Now
+	Logger   *slog.Logger     // default: slog.Default()
 }
 
 // Issuer makes and serves tokens. It is safe for concurrent use. Use [New].
@@ -47,31 +49,34 @@ type Issuer struct {
 	keys    *keys
 
 	mu     sync.Mutex
-	tokens map[tokenKey]token
+	tokens map[tokenKey]*token
 }
 
-// New returns an Issuer. Without Config.Keys it does so at once: its keys are generated in the background, and whoever
-// needs one of them first waits for it, some hundred milliseconds.
+// New returns an Issuer at once: keys that it does not find in Config.Keys are generated in the background, and whoever
+// needs one of them first waits for it, some hundred milliseconds. It fails when the file is not good, or cannot be made.
 func New(config Config) (*Issuer, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
+	if config.Logger == nil {
+		config.Logger = slog.Default()
+	}
 	if config.Account == "" {
 		config.Account = ProjectNumber(config.Project) + "-compute@developer.gserviceaccount.com"
 	}
-	i := &Issuer{config: config, started: config.Now(), tokens: make(map[tokenKey]token)}
+	i := &Issuer{config: config, started: config.Now(), tokens: make(map[tokenKey]*token)}
 	if config.Keys != "" {
 		var err error
-		i.keys, err = keysIn(config.Keys)
+		i.keys, err = keysIn(config.Keys, func(err error) { config.Logger.Error("emulator: its keys end with it", "error", err) })
 		return i, err
 	}
 	i.keys = newKeys()
-	go i.keys.generate()
+	i.keys.making.Go(i.keys.newest().generate) // that of key files is made when the first of them is asked for
 	return i, nil
 }
 
-// Close waits until no key is being generated any more.
-func (i *Issuer) Close() { i.keys.wait() }
+// Close waits until keys that are being made are there, and in their file.
+func (i *Issuer) Close() { i.keys.making.Wait() }
 
 // ProjectNumber is the number that stands for a project id: twelve digits, always the same.
 func ProjectNumber(project string) string {

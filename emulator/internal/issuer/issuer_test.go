@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -103,10 +104,35 @@ func TestTokensAreReusedForFourMinutes(t *testing.T) {
 func TestTheCacheIsBounded(t *testing.T) {
 	i, n, _ := newIssuer(t)
 	for k := range maxTokens + 10 {
-		i.remember(tokenKey{account, fmt.Sprint(k), withEmail}, token{fresh: n.get()}, i.keys.newest())
+		i.token(tokenKey{account, fmt.Sprint(k), withEmail}, n.get())
 	}
 	if len(i.tokens) != maxTokens {
 		t.Errorf("%d tokens are kept", len(i.tokens))
+	}
+}
+
+func TestATokenThatManyNeedIsSignedOnce(t *testing.T) {
+	i, _, _ := newIssuer(t)
+	var (
+		all    sync.WaitGroup
+		mu     sync.Mutex
+		copies = make(map[*byte]int)
+	)
+	for range 50 {
+		all.Go(func() {
+			idToken, err := i.IDToken(account, "a")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			copies[unsafe.StringData(idToken)]++ // two signatures would be two strings, though equal ones
+		})
+	}
+	all.Wait()
+	if len(copies) != 1 {
+		t.Errorf("50 callers got %d tokens", len(copies))
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -117,12 +116,13 @@ func TestRotation(t *testing.T) {
 // A token that was being signed while the keys changed is not handed out a second time.
 func TestATokenOfAnOldKeyIsNotRemembered(t *testing.T) {
 	i, n, _ := newIssuer(t)
-	old := i.keys.newest()
-	if _, err := i.RotateKeys(false); err != nil {
+	signing := i.token(tokenKey{account, "a", withEmail}, n.get())
+	fresh, err := i.RotateKeys(false)
+	if err != nil {
 		t.Fatal(err)
 	}
-	i.remember(tokenKey{account, "a", withEmail}, token{compact: "old", fresh: n.get().Add(time.Minute)}, old)
-	if idToken, err := i.IDToken(account, "a"); err != nil || idToken == "old" {
+	signing.sign.Do(func() { signing.compact = "old" })
+	if idToken, err := i.IDToken(account, "a"); err != nil || idToken == "old" || keyOf(t, idToken) != fresh {
 		t.Errorf("%q, %v", idToken, err)
 	}
 }

@@ -23,13 +23,14 @@ const (
 	keysDirMode  = 0o700
 )
 
-// keysIn reads the pairs from a file, or makes the file if there is none. Unlike [keys.generate] it does not return
-// before they are ready, so that whatever is wrong with the file shows at the start.
-func keysIn(path string) (*keys, error) {
+// keysIn reads the pairs from a file, or makes the file if there is none. Whatever is wrong with the file shows at the
+// start; but making keys takes some hundred milliseconds, so a file that is missing is made in the background, and what
+// then goes wrong is told to failed.
+func keysIn(path string, failed func(error)) (*keys, error) {
 	data, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return makeKeysFile(path)
+		return makeKeysFile(path, failed)
 	case err != nil:
 		return nil, fmt.Errorf("emulator: the file of its keys cannot be read: %w", err)
 	}
@@ -51,7 +52,7 @@ func keysIn(path string) (*keys, error) {
 		if !ok || private.N.BitLen() < keyBits {
 			return nil, damaged(path, fmt.Errorf("a key is no RSA key of %d bits", keyBits))
 		}
-		pair.set(private, nil)
+		pair.set(private)
 	}
 	if pairs[usePublished] == nil {
 		k.signing = append(k.signing, published)
@@ -66,11 +67,34 @@ func damaged(path string, why error) error {
 	return fmt.Errorf("emulator: %s is not a file of this emulator's keys; name another, or delete it to have it made anew: %w", path, why)
 }
 
-func makeKeysFile(path string) (*keys, error) {
+func makeKeysFile(path string, failed func(error)) (*keys, error) {
+	if err := probe(path); err != nil {
+		return nil, unwritable(err)
+	}
 	k := newKeys()
 	k.file = path
-	k.generate()
-	return k, writeKeysFile(path, k.published(), k.account)
+	k.rotating.Lock() // a rotation would write the file too
+	k.making.Go(func() {
+		defer k.rotating.Unlock()
+		k.generate()
+		if err := writeKeysFile(path, k.published(), k.account); err != nil {
+			failed(err)
+		}
+	})
+	return k, nil
+}
+
+// probe tells whether a file can be made there.
+func probe(path string) error {
+	f, err := createIn(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+func unwritable(err error) error {
+	return fmt.Errorf("emulator: the file of its keys cannot be written; name another: %w", err)
 }
 
 // writeKeysFile replaces the file. There are one or two signing pairs.
@@ -98,17 +122,14 @@ func writeKeysFile(path string, signing []*keyPair, account *keyPair) error {
 		return err
 	}
 	if err := writeWhole(path, file.Bytes()); err != nil {
-		return fmt.Errorf("emulator: the file of its keys cannot be written; name another: %w", err)
+		return unwritable(err)
 	}
 	return nil
 }
 
 // writeWhole makes the file appear with all of its content or not at all: two emulators may start at once.
 func writeWhole(path string, content []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), keysDirMode); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".emulator-keys-*")
+	f, err := createIn(path)
 	if err != nil {
 		return err
 	}
@@ -118,4 +139,12 @@ func writeWhole(path string, content []byte) error {
 		return err
 	}
 	return os.Rename(f.Name(), path)
+}
+
+// createIn makes a new file beside path, and the folder if it is missing.
+func createIn(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), keysDirMode); err != nil {
+		return nil, err
+	}
+	return os.CreateTemp(filepath.Dir(path), ".emulator-keys-*")
 }

@@ -17,7 +17,7 @@ func TestAKeysFileOutlivesTheIssuer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(first.Close)
+	first.Close() // not before the file is there
 	info, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +55,7 @@ func TestTheKeysFileFollowsRotations(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(i.Close)
+		i.Close() // not before the file is there
 		return i
 	}
 	ids := func(i *Issuer) (ids []string) {
@@ -114,7 +114,7 @@ func TestAFileThatIsNoKeysFileIsLeftAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(i.Close)
+	i.Close() // not before the file is there
 	whole, err := os.ReadFile(good)
 	if err != nil {
 		t.Fatal(err)
@@ -148,21 +148,66 @@ func TestAFileThatIsNoKeysFileIsLeftAlone(t *testing.T) {
 	}
 }
 
-// Nothing waits for keys that are not kept: New must return before they are there.
-func TestWithoutAFileNewDoesNotWaitForItsKeys(t *testing.T) {
-	i, err := New(Config{URL: "http://127.0.0.1:8085", Project: "shop", Location: "us-central1"})
+// Nothing waits for keys: New must return before they are there, also when they are to be kept.
+func TestNewDoesNotWaitForItsKeys(t *testing.T) {
+	for _, path := range []string{"", filepath.Join(t.TempDir(), "keys.pem")} {
+		i, err := New(Config{URL: "http://127.0.0.1:8085", Project: "shop", Location: "us-central1", Keys: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-i.keys.newest().ready:
+			t.Errorf("file %q: the keys are ready at once; are they made before New returns?", path)
+		default:
+		}
+		if path != "" { // a rotation waits for the file, and is in it
+			if _, err := i.RotateKeys(false); err != nil {
+				t.Error(err)
+			}
+		}
+		i.Close()
+		select {
+		case <-i.keys.newest().ready:
+		case <-time.After(time.Minute):
+			t.Error("Close does not wait for the keys")
+		}
+		if path == "" {
+			continue
+		}
+		after, err := New(Config{URL: "http://127.0.0.1:8085", Project: "shop", Location: "us-central1", Keys: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(after.keys.published()) != 2 || after.keys.newest().id != i.keys.newest().id {
+			t.Error("the file does not have the keys of the rotation")
+		}
+	}
+}
+
+func TestAFolderThatCannotHoldTheFileShowsAtTheStart(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := New(Config{URL: "http://127.0.0.1:8085", Project: "shop", Location: "us-central1", Keys: filepath.Join(file, "keys.pem")})
+	if err == nil || !strings.Contains(err.Error(), "the file of its keys") {
+		t.Errorf("%v", err)
+	}
+}
+
+// What goes wrong after the start is told, once the keys are there.
+func TestAFileThatCannotBeMadeAfterAllIsTold(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.pem")
+	var failure error
+	k, err := makeKeysFile(path, func(err error) { failure = err })
 	if err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case <-i.keys.account.ready:
-		t.Error("the keys are ready at once; are they made before New returns?")
-	default:
+	if err := os.Mkdir(path, 0o700); err != nil { // much sooner than two keys are made
+		t.Fatal(err)
 	}
-	i.Close()
-	select {
-	case <-i.keys.account.ready:
-	case <-time.After(time.Minute):
-		t.Error("Close does not wait for the keys")
+	k.making.Wait()
+	if failure == nil || !strings.Contains(failure.Error(), "cannot be written") {
+		t.Errorf("told: %v", failure)
 	}
 }

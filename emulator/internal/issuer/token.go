@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -48,22 +49,19 @@ type tokenKey struct {
 }
 
 type token struct {
+	pair  *keyPair  // by which it is signed
+	fresh time.Time // hand it out again until then
+
+	sign    sync.Once // by whoever needs it first, while the others wait: a signature costs a millisecond
 	compact string
-	fresh   time.Time // hand it out again until then
+	err     error
 }
 
 // RotateKeys makes a new key, by which every ID token is signed once it returns. The key before stays published, so
 // that its tokens remain valid, until the next rotation, or goes at once if it is to be withdrawn. The file of
 // Config.Keys follows; if that fails, nothing has changed. It returns the new key's id.
 func (i *Issuer) RotateKeys(withdraw bool) (id string, err error) {
-	id, err = i.keys.rotate(withdraw)
-	if err != nil {
-		return "", err
-	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	clear(i.tokens) // those of an older key
-	return id, nil
+	return i.keys.rotate(withdraw)
 }
 
 // IDToken returns an ID token of the account for the audience, valid for 56 to 60 minutes.
@@ -80,24 +78,37 @@ func (i *Issuer) idToken(key tokenKey) (string, error) {
 		return "", errors.New("emulator: an ID token needs an audience: the receiver's own URL, as in https://mailer.example.com")
 	}
 	now := i.config.Now()
-	i.mu.Lock()
-	cached, ok := i.tokens[key]
-	i.mu.Unlock()
-	if ok && now.Before(cached.fresh) {
-		return cached.compact, nil
-	}
+	t := i.token(key, now)
+	t.sign.Do(func() { t.compact, t.err = i.sign(t.pair, i.claims(key, now)) })
+	return t.compact, t.err
+}
 
-	pair := i.keys.newest()
+func (i *Issuer) sign(pair *keyPair, c claims) (string, error) {
 	private, id, err := pair.get()
 	if err != nil {
 		return "", fmt.Errorf("emulator: no key to sign with: %w", err)
 	}
-	compact, err := sign(private, id, i.claims(key, now))
-	if err != nil {
-		return "", err
+	return sign(private, id, c)
+}
+
+// token returns one that is fresh and by the key that signs now, though perhaps not signed yet.
+func (i *Issuer) token(key tokenKey, now time.Time) *token {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	pair := i.keys.newest()
+	if t := i.tokens[key]; t != nil && t.pair == pair && now.Before(t.fresh) {
+		return t
 	}
-	i.remember(key, token{compact: compact, fresh: now.Add(reuse)}, pair)
-	return compact, nil
+	delete(i.tokens, key)
+	if len(i.tokens) >= maxTokens {
+		for any := range i.tokens { // a map's order is random enough to choose whom to forget
+			delete(i.tokens, any)
+			break
+		}
+	}
+	t := &token{pair: pair, fresh: now.Add(reuse)}
+	i.tokens[key] = t
+	return t
 }
 
 func (i *Issuer) claims(key tokenKey, now time.Time) claims {
@@ -126,22 +137,6 @@ func (i *Issuer) claims(key tokenKey, now time.Time) claims {
 	case withEmail:
 	}
 	return c
-}
-
-// remember keeps the token that pair has signed, unless another pair signs by now.
-func (i *Issuer) remember(key tokenKey, t token, pair *keyPair) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.keys.newest() != pair {
-		return
-	}
-	if len(i.tokens) >= maxTokens {
-		for any := range i.tokens { // a map's order is random enough to choose whom to forget
-			delete(i.tokens, any)
-			break
-		}
-	}
-	i.tokens[key] = t
 }
 
 // AccessToken returns an OAuth access token of the account. It is opaque, as Google's are, and

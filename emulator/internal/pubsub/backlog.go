@@ -1,9 +1,9 @@
 package pubsub
 
 import (
+	"cmp"
+	"slices"
 	"time"
-
-	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 )
 
 // settings is what a subscription's configuration means to its backlog.
@@ -27,8 +27,10 @@ type backlog struct {
 	settings
 	incarnation uint32
 
-	lastSeq  uint64
-	arrivals list              // everything, in the order of arrival
+	lastLease uint32 // the number of the latest lease of any message
+	sought    uint32 // leases up to this one were ended by a seek: their acks are accepted and do nothing
+
+	arrivals list              // everything, in the order of its numbers
 	ready    list              // what any consumer may have now: of each ordering key at most one
 	timers   timers            // leases and delays
 	out      map[uint64]*entry // what has been delivered and is not done, by seq: the ack ids that count
@@ -45,10 +47,9 @@ func newBacklog(incarnation uint32, s settings) *backlog {
 	}
 }
 
-// add appends a message that was just published.
-func (b *backlog) add(msg *pubsubpb.PubsubMessage, size int) {
-	b.lastSeq++
-	e := newEntry(msg, size, b.lastSeq)
+// add appends a message that was just published. Its number is higher than all before.
+func (b *backlog) add(p publication) {
+	e := newEntry(p)
 	b.arrivals.push(&e.arrival)
 	b.enqueue(e)
 }
@@ -77,7 +78,7 @@ func (b *backlog) take(c *consumer, n, maxBytes int, deadline time.Time) []deliv
 		}
 		bytes += e.size
 		b.leaseTo(c, e, deadline)
-		d := delivery{entry: e, msg: e.msg, id: ackID{b.incarnation, e.seq, e.lease}}
+		d := delivery{entry: e, msg: e.shown(), id: ackID{b.incarnation, e.seq, e.lease}}
 		if b.maxAttempts > 0 {
 			d.attempt = e.failures + 1
 		}
@@ -99,7 +100,8 @@ func (b *backlog) leaseTo(c *consumer, e *entry, deadline time.Time) {
 	c.ownLast = e.turn.list == &c.own
 	e.turn.unlink()
 	e.state = leased
-	e.lease++
+	b.lastLease++
+	e.lease = b.lastLease
 	e.holder = c
 	c.messages++
 	c.bytes += int64(e.size)
@@ -145,11 +147,24 @@ func (b *backlog) ack(id ackID) bool {
 	case holds:
 		b.finish(e, b.exactlyOnce)
 	case b.exactlyOnce:
-		return id.incarnation == b.incarnation && (e == nil || id.lease <= e.sought)
-	case e != nil && e.key == nil:
+		return id.incarnation == b.incarnation && (e == nil || id.lease <= b.sought)
+	case e != nil && e.key == nil && id.lease > b.sought:
 		b.finish(e, true)
 	}
 	return true
+}
+
+// latestFirst is the order in which nacks of one request are carried out, as indexes. A nack takes back the messages behind it
+// in its key, and those that are nacked with it are to count as nacked: under exactly-once delivery and as attempts.
+func (b *backlog) latestFirst(ids []ackID) []int {
+	order := make([]int, len(ids))
+	for i := range order {
+		order[i] = i
+	}
+	if b.ordered {
+		slices.SortFunc(order, func(i, j int) int { return cmp.Compare(ids[j].seq, ids[i].seq) })
+	}
+	return order
 }
 
 // modify moves a lease's deadline to d from now; 0 is a nack. It reports false where an
@@ -217,8 +232,12 @@ func (b *backlog) next() time.Time {
 	return at
 }
 
+// retainedUntil is when e is dropped, at the earliest: what was restored may keep back what follows it.
 func (b *backlog) retainedUntil(e *entry) time.Time {
-	return e.msg.PublishTime.AsTime().Add(b.retention)
+	if !e.restored.IsZero() {
+		return e.restored.Add(b.retention)
+	}
+	return e.published().Add(b.retention)
 }
 
 // fail ends a lease by nack or deadline: the message is exhausted, waits, or is ready again.
@@ -321,40 +340,4 @@ func (b *backlog) drop(e *entry) {
 	}
 	e.inKey.unlink()
 	e.arrival.unlink()
-}
-
-// seek acknowledges everything published before t and, where acknowledged messages are retained,
-// makes everything from t on undelivered again. Outstanding leases are over.
-func (b *backlog) seek(t time.Time) {
-	var all []*entry
-	for n := b.arrivals.head; n != nil; n = n.next {
-		all = append(all, n.entry)
-	}
-	for _, e := range all {
-		if e.state == leased {
-			b.endLease(e)
-		}
-		b.timers.clear(e)
-		e.turn.unlink()
-		e.inKey.unlink()
-		e.arrival.unlink()
-		e.key = nil
-		e.sought = e.lease
-	}
-	clear(b.out)
-	clear(b.keys)
-	for _, e := range all {
-		before := e.msg.PublishTime.AsTime().Before(t)
-		if !b.retainAcked && (before || e.state == acked) {
-			e.state = acked
-			continue
-		}
-		b.arrivals.push(&e.arrival)
-		if before {
-			e.state = acked
-			continue
-		}
-		e.state = queued
-		b.enqueue(e)
-	}
 }

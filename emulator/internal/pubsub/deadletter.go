@@ -13,32 +13,37 @@ import (
 // forward publishes copies of exhausted messages to the dead-letter topic. The source of each is
 // acknowledged only when its copy was published; otherwise it is delivered again.
 func (s *subscription) forward(dead []*entry, policy *pubsubpb.DeadLetterPolicy) {
-	copies := make([]*pubsubpb.PubsubMessage, len(dead))
-	sizes := make([]int, len(dead))
-	for i, e := range dead {
-		copies[i] = deadLetter(e.msg, e.failures, s.name)
-		sizes[i] = proto.Size(copies[i])
-	}
+	published := make([]bool, len(dead))
 	t, err := s.service.topic(policy.GetDeadLetterTopic())
-	if err == nil {
-		_, err = t.publish(copies, sizes)
-	}
-	if err == nil {
-		s.deadLetterReports.Clear()
-	} else if s.deadLetterReports.First(err.Error()) {
-		s.service.logger.Warn("dead letters not published; their messages are delivered again",
-			slog.String("subscription", s.name),
-			slog.String("dead_letter_topic", policy.GetDeadLetterTopic()),
-			slog.Any("error", err))
+	for i, e := range dead { // one by one: the topic's schema may refuse one and take another
+		refused := err
+		if refused == nil {
+			c := deadLetter(e.msg, e.failures, s.name)
+			_, refused = t.accept([]*pubsubpb.PubsubMessage{c}, []int{proto.Size(c)})
+		}
+		published[i] = refused == nil
+		s.reportDeadLetter(policy.GetDeadLetterTopic(), refused)
 	}
 	s.update(func(now time.Time) {
 		if s.ended != nil {
 			return
 		}
-		for _, e := range dead {
-			s.backlog.forwarded(e, err == nil, now)
+		for i, e := range dead {
+			s.backlog.forwarded(e, published[i], now)
 		}
 	})
+}
+
+// reportDeadLetter logs why a copy was not published, once per reason until one is.
+func (s *subscription) reportDeadLetter(topic string, err error) {
+	if err == nil {
+		s.deadLetterReports.Clear()
+		return
+	}
+	if s.deadLetterReports.First(err.Error()) {
+		s.service.logger.Warn("dead letters not published; their messages are delivered again",
+			slog.String("subscription", s.name), slog.String("dead_letter_topic", topic), slog.Any("error", err))
+	}
 }
 
 // deadLetter is the copy of m that goes to the dead-letter topic of the named subscription.

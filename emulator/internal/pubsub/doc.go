@@ -1,5 +1,6 @@
-// Package pubsub is the emulator's Pub/Sub: google.pubsub.v1's Publisher and Subscriber, in
-// memory, with push that is signed.
+// Package pubsub is the emulator's Pub/Sub: google.pubsub.v1's Publisher, Subscriber and
+// SchemaService and google.iam.v1's IAMPolicy, in memory, with push that is signed.
+// docs/emulator-pubsub.md has every method and field with the tests that cover it.
 //
 // # Usage
 //
@@ -8,7 +9,7 @@
 //	server := grpc.NewServer(grpc.MaxRecvMsgSize(pubsub.MaxRequestBytes))
 //	service.Register(server)
 //
-// The methods of [Service] are those of the two gRPC services, so a REST front end may call them
+// The methods of [Service] are those of the four gRPC services, so a REST front end may call them
 // directly. Messages passed to Publish belong to the Service from then on; what it returns is
 // shared and must not be changed.
 //
@@ -21,8 +22,19 @@
 // much they may hold. What a message costs does not depend on the size of the backlog: O(1), and
 // O(log n) in the leases and delays for its timer.
 //
-// Locks are taken in the order Service.changes, Service.mu, topic.mu, subscription.mu. Dead
-// letters are published after all of them are released, since their topic may be any topic.
+// What is published is a publication, which a topic's subscriptions, snapshots and history share.
+// Its number rises with each message of a topic and is the same everywhere. A topic keeps a history
+// only while it has a retention or snapshots; a snapshot is the list of what was unacknowledged, and
+// the number from which on everything belongs to it. A seek is one operation of the backlog: it is
+// told what is wanted, and given what it may have forgotten.
+//
+// An admission is what a topic asks of a publish (its schema, its transforms), looked up without a
+// lock. A schemaResource holds compiled revisions; topics point to it, so that one that is deleted
+// and created again is another.
+//
+// Locks are taken in the order Service.changes, Service.mu, topic.mu, subscription.mu,
+// schemaResource.mu. Dead letters are published after all of them are released, since their topic
+// may be any topic.
 //
 // # What it does
 //
@@ -44,8 +56,15 @@
 //   - Dead letters: after max_delivery_attempts, with the CloudPubSubDeadLetter attributes [D]; the
 //     source is acknowledged only when the copy was published, otherwise it is delivered again.
 //   - Filters: the whole grammar, see parseFilter. What does not match never enters the backlog.
-//   - Seek to a time. Acknowledged messages come back where retain_acked_messages is set [P].
-//   - Retention: unacknowledged messages are dropped when message_retention_duration is over.
+//   - Seek to a time or to a snapshot. Acknowledged messages come back where the subscription, its
+//     topic or the snapshot retains them [P].
+//   - Retention: unacknowledged messages are dropped when message_retention_duration is over;
+//     those that a seek brought back from the topic or a snapshot count from the seek [W].
+//   - Snapshots live for seven days less the age of their oldest message, at least an hour [P].
+//   - Subscriptions expire by their policy; what counts as activity is in type activity [P][W].
+//   - Schemas with up to 20 revisions [D]; a publish is validated against the topic's range of them,
+//     from the newest to the oldest, and the message says by which it was accepted; see package schema.
+//   - IAM policies with etags; see package iam.
 //
 // Push: wrapped bodies with both spellings of ids and times, deliveryAttempt with a dead-letter
 // policy only [D], the recorded headers [R]; or unwrapped, with metadata and attributes as headers
@@ -57,12 +76,14 @@
 // gets more, up to MaxPushRequests [D, curves W]. A changed endpoint takes over at once; requests
 // under way to the old one still count [W].
 //
-// # What it does not do yet
+// # What it does not do
 //
-// Schemas, snapshots, message transforms, ingestion, and BigQuery, Cloud Storage and Bigtable
-// subscriptions are refused with UNIMPLEMENTED and a sentence. Topic retention, expiration
-// policies, KMS keys, storage policies, labels and tags are stored and returned without effect.
-// IAM is another service.
+// Message transforms, exports to BigQuery, Cloud Storage and Bigtable, and ingestion are checked,
+// kept and returned, but not done. Nothing passes untransformed: a topic with an enabled transform
+// refuses publishes, a subscription with one delivers nothing and refuses pulls, both with
+// FAILED_PRECONDITION and a sentence; exports gather their messages; each says so once in the log.
+// KMS keys and storage policies have no effect. Policies refuse nobody. Quotas and rates, such as
+// an ordering key's 1 MB/s, are not enforced.
 //
 // # Errors
 //
@@ -73,7 +94,9 @@
 //
 // # Testing
 //
-// The state machine is tested by hand-written cases and by random walks beside a model
-// (go test -run TestModel -seed N repeats one); timed behaviour under testing/synctest with a fake
-// transport; the wire with the official client and with real HTTP servers.
+// The state machine is tested by hand-written cases and by random walks beside a model (TestModel);
+// the Service by 2,000 random walks under testing/synctest beside another one (TestServiceModel),
+// which does whatever a client may do, seeks and snapshots included; -seed N repeats a walk of
+// either. Timed behaviour is tested under testing/synctest with a fake transport; the wire with the
+// official client, with real HTTP servers, and with endpoints that are slow, dead or lie.
 package pubsub

@@ -20,14 +20,12 @@ const (
 
 // entry is one message in one subscription.
 type entry struct {
-	msg  *pubsubpb.PubsubMessage // shared by all subscriptions, so nobody changes it
-	size int                     // bytes, as flow control counts them
-	seq  uint64                  // its place in the order of arrival
+	publication
 
 	state    state
 	lease    uint32    // the number of the latest lease, part of its ack id
-	sought   uint32    // leases up to this one were ended by a seek: their acks are accepted
 	failures int       // leases that ended by a nack or by their deadline
+	restored time.Time // when a seek brought it back from beyond the backlog; retention counts from then
 	due      time.Time // when the lease or the delay ends
 	timer    int       // index in the heap of timers, -1 if it is not in it
 	holder   *consumer // who has the lease
@@ -38,8 +36,8 @@ type entry struct {
 	inKey   node // in its key's list
 }
 
-func newEntry(msg *pubsubpb.PubsubMessage, size int, seq uint64) *entry {
-	e := &entry{msg: msg, size: size, seq: seq, timer: -1}
+func newEntry(p publication) *entry {
+	e := &entry{publication: p, timer: -1}
 	e.arrival.entry, e.turn.entry, e.inKey.entry = e, e, e
 	return e
 }
@@ -62,6 +60,7 @@ type node struct {
 // list is a doubly linked list through the entries themselves: no allocation, removal in O(1).
 type list struct {
 	head, tail *node
+	bytes      int // of its messages
 }
 
 // first is the entry at the head, or nil.
@@ -81,6 +80,7 @@ func (l *list) push(n *node) {
 		l.tail.next = n
 	}
 	l.tail = n
+	l.bytes += n.entry.size
 }
 
 // unlink takes n out of the list that it is in, if any.
@@ -100,6 +100,7 @@ func (n *node) unlink() {
 		n.next.prev = n.prev
 	}
 	n.list, n.prev, n.next = nil, nil, nil
+	l.bytes -= n.entry.size
 }
 
 // timers is a heap of the entries whose lease or delay ends by itself, the earliest first.

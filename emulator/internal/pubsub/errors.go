@@ -42,10 +42,6 @@ func errClosed() error {
 	return status.Error(codes.Unavailable, "The emulator is shutting down.")
 }
 
-func unimplemented(what string) error {
-	return status.Errorf(codes.Unimplemented, "Waybill's Pub/Sub emulator does not have %s yet.", what)
-}
-
 // permanentAckFailure is how exactly-once subscriptions refuse an id, in errors and confirmations.
 const permanentAckFailure = "PERMANENT_FAILURE_INVALID_ACK_ID"
 

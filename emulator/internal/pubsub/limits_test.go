@@ -87,7 +87,9 @@ func TestRefusals(t *testing.T) {
 		"topic char":   {topic(func(x *pubsubpb.Topic) { x.Name = "projects/p/topics/a b" }), codes.InvalidArgument, ""},
 		"topic long":   {topic(func(x *pubsubpb.Topic) { x.Name = "projects/p/topics/" + strings.Repeat("a", 256) }), codes.InvalidArgument, ""},
 		"topic exists": {topic(func(x *pubsubpb.Topic) { x.Name = topicName }), codes.AlreadyExists, "Resource already exists in the project (resource=orders)."},
-		"topic schema": {topic(func(x *pubsubpb.Topic) { x.SchemaSettings = &pubsubpb.SchemaSettings{} }), codes.Unimplemented, ""},
+		"topic schema": {topic(func(x *pubsubpb.Topic) {
+			x.SchemaSettings = &pubsubpb.SchemaSettings{Schema: "projects/p/schemas/none", Encoding: pubsubpb.Encoding_JSON}
+		}), codes.NotFound, "Resource not found (resource=none)."},
 
 		"ack deadline":     {sub(func(x *pubsubpb.Subscription) { x.AckDeadlineSeconds = 9 }), codes.InvalidArgument, "Invalid ack deadline given (ack_deadline=9). The ack deadline must be between 10 and 600 seconds."},
 		"ack deadline 601": {sub(func(x *pubsubpb.Subscription) { x.AckDeadlineSeconds = 601 }), codes.InvalidArgument, ""},
@@ -116,7 +118,6 @@ func TestRefusals(t *testing.T) {
 			x.EnableExactlyOnceDelivery = true
 			x.PushConfig = &pubsubpb.PushConfig{PushEndpoint: "http://localhost/"}
 		}), codes.InvalidArgument, ""},
-		"BigQuery": {sub(func(x *pubsubpb.Subscription) { x.BigqueryConfig = &pubsubpb.BigQueryConfig{} }), codes.Unimplemented, ""},
 
 		"mask empty":     {update(), codes.InvalidArgument, "The update_mask in the UpdateSubscriptionRequest must be set, and must contain a non-empty paths list."},
 		"mask immutable": {update("enable_message_ordering"), codes.InvalidArgument, "Invalid update_mask provided in the UpdateSubscriptionRequest: the 'enable_message_ordering' field in the Subscription is not mutable."},
@@ -153,9 +154,9 @@ func TestRefusals(t *testing.T) {
 			return err
 		}, codes.InvalidArgument, "Invalid page token given (token=x)."},
 		"snapshot": {func(ctx context.Context) error {
-			_, err := s.CreateSnapshot(ctx, &pubsubpb.CreateSnapshotRequest{})
+			_, err := s.CreateSnapshot(ctx, &pubsubpb.CreateSnapshotRequest{Subscription: "projects/p/subscriptions/missing"})
 			return err
-		}, codes.Unimplemented, "Waybill's Pub/Sub emulator does not have snapshots yet."},
+		}, codes.NotFound, "Resource not found (resource=missing)."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			st := status.Convert(test.call(t.Context()))

@@ -17,11 +17,26 @@ func checkMask(resource proto.Message, mask *fieldmaskpb.FieldMask, request, kin
 	}
 	for _, path := range mask.GetPaths() {
 		field, _, _ := strings.Cut(path, ".")
-		if !slices.Contains(mutable, field) || !validPath(resource, path) {
+		if !validPath(resource, path) {
+			return invalid("Invalid update_mask provided in the %s: %s is not a known %s field. Note that field paths must be of the form %s.", request, path, kind, maskExample(kind))
+		}
+		if !slices.Contains(mutable, field) {
 			return invalid("Invalid update_mask provided in the %s: the '%s' field in the %s is not mutable.", request, path, kind)
 		}
 	}
 	return nil
+}
+
+// maskExample is the service's hint for who spells paths as JSON does.
+func maskExample(kind string) string {
+	switch kind {
+	case "Subscription":
+		return "'push_config' rather than 'pushConfig'"
+	case "Topic":
+		return "'schema_settings' rather than 'schemaSettings'"
+	default:
+		return "'expire_time' rather than 'expireTime'"
+	}
 }
 
 func validPath(resource proto.Message, path string) bool {

@@ -13,7 +13,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-var seed = flag.Uint64("seed", 0, "run only this seed of the model test")
+var (
+	seed  = flag.Uint64("seed", 0, "run only this seed of the model tests")
+	walks = flag.Uint64("walks", 0, "how many random walks TestServiceModel does")
+)
 
 // model is the plain truth about a backlog, kept beside it in a random walk: who holds what, and
 // what is done. It looks at nothing but what the consumers see.
@@ -51,7 +54,10 @@ type modelConsumer struct {
 }
 
 func TestModel(t *testing.T) {
-	first, last := uint64(1), uint64(500)
+	first, last := uint64(1), uint64(300)
+	if testing.Short() {
+		last = 50
+	}
 	if *seed != 0 {
 		first, last = *seed, *seed
 	}
@@ -136,7 +142,7 @@ func (m *model) publish() {
 		pb.OrderingKey = msg.key
 	}
 	m.texts[msg.text] = msg
-	m.b.add(pb, 1)
+	m.b.add(publication{msg: pb, size: 1, seq: uint64(m.number)})
 }
 
 // any forgets and returns one of c's leases, perhaps one that is over.

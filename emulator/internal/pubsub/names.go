@@ -21,6 +21,8 @@ func project(name string) string {
 
 func checkTopicName(name string) error        { return checkName(name, "topics") }
 func checkSubscriptionName(name string) error { return checkName(name, "subscriptions") }
+func checkSnapshotName(name string) error     { return checkName(name, "snapshots") }
+func checkSchemaName(name string) error       { return checkName(name, "schemas") }
 
 // checkName accepts projects/P/COLLECTION/ID where ID has 3 to 255 characters of the service's
 // alphabet, a letter first, and does not start with goog.

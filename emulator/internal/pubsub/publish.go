@@ -13,7 +13,7 @@ import (
 // The service's limits on what is published.
 const (
 	maxPublishMessages  = 1000
-	maxPublishBytes     = 10_000_000
+	maxPublishBytes     = 10_000_000 // of all messages
 	maxAttributes       = 100
 	maxAttributeKey     = 256  // bytes
 	maxAttributeValue   = 1024 // bytes
@@ -30,7 +30,7 @@ func (s *Service) Publish(_ context.Context, req *pubsubpb.PublishRequest) (*pub
 	if err != nil {
 		return nil, err
 	}
-	ids, err := t.publish(req.GetMessages(), sizes)
+	ids, err := t.accept(req.GetMessages(), sizes)
 	if err != nil {
 		return nil, err
 	}
@@ -50,6 +50,9 @@ func checkPublish(messages []*pubsubpb.PubsubMessage) ([]int, error) {
 	for i, m := range messages {
 		sizes[i] = proto.Size(m)
 		total += sizes[i]
+	}
+	if total > MaxRequestBytes {
+		return nil, invalid("Request payload size exceeds the limit: %d bytes.", MaxRequestBytes)
 	}
 	if total > maxPublishBytes {
 		return nil, invalid("The value for request_size is too large. You passed %d in the request, but the maximum value is %d.", total, maxPublishBytes)

@@ -77,14 +77,10 @@ func (s *subscription) wait(ctx, pulls context.Context, c *consumer, n int) ([]d
 func (s *subscription) pullable() (context.Context, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.ended != nil:
-		return nil, s.ended
-	case s.pusher != nil:
-		return nil, errWrongType()
-	default:
-		return s.pulls, nil
+	if err := s.unpullable(); err != nil {
+		return nil, err
 	}
+	return s.pulls, nil
 }
 
 // received turns deliveries into what clients get.

@@ -6,6 +6,7 @@ import (
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 
+	"waybill.dev/emulator/internal/faults"
 	"waybill.dev/emulator/internal/pubsub/endpoint"
 )
 
@@ -24,9 +25,10 @@ type pusher struct {
 	workers  int
 }
 
-// newPusher returns nil if there is no endpoint.
-func newPusher(sub *subscription, config *pubsubpb.PushConfig) *pusher {
-	if config.GetPushEndpoint() == "" {
+// newPusher returns nil if there is no endpoint, or if nothing is delivered to it.
+func newPusher(sub *subscription, subscription *pubsubpb.Subscription) *pusher {
+	config := subscription.GetPushConfig()
+	if config.GetPushEndpoint() == "" || refusal(subscription) != nil {
 		return nil
 	}
 	s := sub.service
@@ -51,15 +53,17 @@ func newPusher(sub *subscription, config *pubsubpb.PushConfig) *pusher {
 // start starts a worker if there is something for it. If only the throttle's pause forbids that,
 // it returns the end of the pause. The subscription's lock is held.
 func (p *pusher) start(now time.Time) (paused time.Time) {
-	if p == nil || !p.sub.backlog.deliverable(p.consumer) {
+	if p == nil || p.sub.service.draining.Load() || !p.sub.backlog.deliverable(p.consumer) {
 		return time.Time{}
 	}
 	if !p.throttle.open(now, p.workers) {
-		return p.throttle.pausedUntil
+		return p.paused(now)
 	}
 	p.workers++
+	p.sub.service.clock.Begin()
 	if !p.sub.service.running.run(p.work) {
 		p.workers--
+		p.sub.service.clock.End()
 	}
 	return time.Time{}
 }
@@ -74,6 +78,7 @@ type push struct {
 
 // work pushes one message after the other.
 func (p *pusher) work() {
+	defer p.sub.service.clock.End()
 	var last *push
 	for {
 		var next *push
@@ -95,6 +100,7 @@ func (p *pusher) settle(d *push, now time.Time) {
 	case d == nil:
 	case d.err == nil:
 		p.throttle.succeeded()
+		p.sub.touch(now)
 		p.sub.backlog.ack(d.id)
 	case p.ctx.Err() != nil:
 		p.sub.backlog.giveBack(d.id)
@@ -106,7 +112,7 @@ func (p *pusher) settle(d *push, now time.Time) {
 
 // next takes the message to push next, or ends the worker.
 func (p *pusher) next(now time.Time) *push {
-	if p.sub.pusher == p && p.throttle.open(now, p.workers-1) {
+	if p.sub.pusher == p && !p.sub.service.draining.Load() && p.throttle.open(now, p.workers-1) {
 		for _, d := range p.sub.backlog.take(p.consumer, 1, 0, time.Time{}) {
 			return &push{delivery: d, started: now, timeout: time.Duration(p.sub.config.AckDeadlineSeconds) * time.Second}
 		}
@@ -126,7 +132,7 @@ func (p *pusher) retire() {
 // send takes as long as the ack deadline on the wall clock: a request needs real time, however
 // far the emulator's clock is advanced meanwhile.
 func (p *pusher) send(d *push) error {
-	ctx, cancel := context.WithTimeout(p.ctx, d.timeout)
+	ctx, cancel := context.WithTimeout(faults.WithSource(p.ctx, p.sub.name), d.timeout)
 	defer cancel()
 	header, body, err := request(d, p.sub.name, p.config)
 	if err != nil {

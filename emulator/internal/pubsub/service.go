@@ -9,11 +9,13 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"cloud.google.com/go/iam/apiv1/iampb"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/grpc"
 	_ "google.golang.org/grpc/encoding/gzip" // clients may compress what they publish
 
 	"waybill.dev/emulator/internal/clock"
+	"waybill.dev/emulator/internal/iam"
 	"waybill.dev/emulator/internal/pubsub/endpoint"
 )
 
@@ -40,11 +42,14 @@ type Config struct {
 	MaxPushRequests int
 }
 
-// Service is a Pub/Sub server in memory. Its methods are those of google.pubsub.v1's Publisher
-// and Subscriber, for gRPC by [Service.Register] and for direct calls. All are safe for concurrent use.
+// Service is a Pub/Sub server in memory. Its methods are those of google.pubsub.v1's Publisher,
+// Subscriber and SchemaService and of google.iam.v1's IAMPolicy, for gRPC by [Service.Register] and
+// for direct calls. All are safe for concurrent use.
 type Service struct {
 	pubsubpb.UnimplementedPublisherServer
 	pubsubpb.UnimplementedSubscriberServer
+	pubsubpb.UnimplementedSchemaServiceServer
+	iampb.UnimplementedIAMPolicyServer
 
 	clock           *clock.Clock
 	signer          Signer
@@ -56,14 +61,20 @@ type Service struct {
 	lastMessage     atomic.Int64  // the number of the latest message id
 	lastIncarnation atomic.Uint32 // tells subscriptions of one name apart
 
+	draining atomic.Bool // no more pushes are started
+
 	ctx    context.Context // ends with the Service
 	cancel context.CancelCauseFunc
 
 	changes sync.Mutex // held while a subscription's configuration is changed; taken before mu
 
-	mu            sync.RWMutex // guards the maps and topic.subscriptions; taken before the locks of topics and subscriptions
+	mu            sync.RWMutex // guards the maps and what they link; taken before the locks of topics and subscriptions
 	topics        map[string]*topic
 	subscriptions map[string]*subscription
+	snapshots     map[string]*snapshot
+	schemas       map[string]*schemaResource
+
+	policies iam.Policies
 
 	running group
 }
@@ -75,9 +86,8 @@ func New(c Config) *Service {
 		signer:          c.Signer,
 		logger:          c.Logger,
 		maxPushRequests: cmp.Or(c.MaxPushRequests, 128),
-		topics:          make(map[string]*topic),
-		subscriptions:   make(map[string]*subscription),
 	}
+	s.forgetAll()
 	if s.logger == nil {
 		s.logger = slog.Default()
 	}
@@ -88,19 +98,20 @@ func New(c Config) *Service {
 	return s
 }
 
-// Register makes the Service answer for Publisher and Subscriber on r.
+// Register makes the Service answer for Publisher, Subscriber, SchemaService and IAMPolicy on r.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	pubsubpb.RegisterPublisherServer(r, s)
 	pubsubpb.RegisterSubscriberServer(r, s)
+	pubsubpb.RegisterSchemaServiceServer(r, s)
+	iampb.RegisterIAMPolicyServer(r, s)
 }
 
-// Reset deletes every topic and subscription. Streams and waiting pulls end with NOT_FOUND, and
-// pushes under way are given up.
+// Reset deletes every topic, subscription, snapshot, schema and policy. Streams and waiting pulls
+// end with NOT_FOUND, and pushes under way are given up.
 func (s *Service) Reset() {
 	s.mu.Lock()
 	topics, subscriptions := s.topics, s.subscriptions
-	s.topics = make(map[string]*topic)
-	s.subscriptions = make(map[string]*subscription)
+	s.forgetAll()
 	s.mu.Unlock()
 	for _, t := range topics {
 		t.delete()
@@ -117,8 +128,7 @@ func (s *Service) Close(ctx context.Context) error {
 	s.running.close()
 	s.mu.Lock()
 	subscriptions := s.subscriptions
-	s.subscriptions = make(map[string]*subscription)
-	s.topics = make(map[string]*topic)
+	s.forgetAll()
 	s.mu.Unlock()
 	for _, sub := range subscriptions {
 		sub.end(errClosed())
@@ -134,64 +144,14 @@ func (s *Service) Close(ctx context.Context) error {
 	return nil
 }
 
-// group counts goroutines and lets nobody in once it is closed.
-type group struct {
-	mu     sync.Mutex
-	closed bool
-	n      int
-	ended  chan struct{} // closed when the group is closed and empty; nil until someone waits
-}
-
-// enter reports whether the caller may go on; if so it must call leave.
-func (g *group) enter() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed {
-		return false
+// forgetAll empties the Service's maps. The lock is held, or s is new.
+func (s *Service) forgetAll() {
+	for _, snap := range s.snapshots {
+		snap.expiry.Stop()
 	}
-	g.n++
-	return true
-}
-
-func (g *group) leave() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.n--
-	if g.n == 0 && g.ended != nil {
-		close(g.ended)
-		g.ended = nil
-	}
-}
-
-// run starts f in a goroutine of the group, unless the group is closed.
-func (g *group) run(f func()) bool {
-	if !g.enter() {
-		return false
-	}
-	go func() {
-		defer g.leave()
-		f()
-	}()
-	return true
-}
-
-func (g *group) close() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.closed = true
-}
-
-// done returns a channel that is closed once the closed group is empty.
-func (g *group) done() <-chan struct{} {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.n == 0 {
-		c := make(chan struct{})
-		close(c)
-		return c
-	}
-	if g.ended == nil {
-		g.ended = make(chan struct{})
-	}
-	return g.ended
+	s.topics = make(map[string]*topic)
+	s.subscriptions = make(map[string]*subscription)
+	s.snapshots = make(map[string]*snapshot)
+	s.schemas = make(map[string]*schemaResource)
+	s.policies.Clear()
 }

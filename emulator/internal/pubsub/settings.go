@@ -34,35 +34,19 @@ const (
 	defaultDeliveryAttempts = 5
 )
 
-// checkTopic checks a topic's settings and fills in what the service shows.
-func checkTopic(t *pubsubpb.Topic) error {
-	switch {
-	case t.GetSchemaSettings() != nil:
-		return unimplemented("schemas")
-	case t.GetIngestionDataSourceSettings() != nil:
-		return unimplemented("ingestion into topics")
-	case len(t.GetMessageTransforms()) > 0:
-		return unimplemented("message transforms")
-	}
-	t.State = pubsubpb.Topic_ACTIVE
-	if t.MessageRetentionDuration == nil {
-		return nil
-	}
-	return checkRetention(t.MessageRetentionDuration)
-}
-
 // checkSubscription checks a subscription's settings, except that its topics exist, and fills in
 // the defaults that the service shows.
 func checkSubscription(s *pubsubpb.Subscription) error {
-	switch {
-	case s.GetBigqueryConfig() != nil:
-		return unimplemented("BigQuery subscriptions")
-	case s.GetCloudStorageConfig() != nil:
-		return unimplemented("Cloud Storage subscriptions")
-	case s.GetBigtableConfig() != nil:
-		return unimplemented("Bigtable subscriptions")
-	case len(s.GetMessageTransforms()) > 0:
-		return unimplemented("message transforms")
+	s.Tags = nil // input only
+	s.AnalyticsHubSubscriptionInfo = nil
+	if err := checkLabels(s.Labels); err != nil {
+		return err
+	}
+	if err := checkTransforms(s.MessageTransforms); err != nil {
+		return err
+	}
+	if err := checkExports(s); err != nil {
+		return err
 	}
 	if s.AckDeadlineSeconds == 0 {
 		s.AckDeadlineSeconds = defaultAckDeadline
@@ -173,12 +157,31 @@ func checkPushConfig(p *pubsubpb.PushConfig) error {
 	if p.PushEndpoint == "" {
 		return nil
 	}
+	if err := checkPushAttributes(p.Attributes); err != nil {
+		return err
+	}
+	p.Attributes = nil // Get leaves the version out, and there is but one
 	u, err := url.Parse(p.PushEndpoint)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return invalid("Invalid push endpoint given (endpoint=%s). Refer to https://cloud.google.com/pubsub/docs/subscriber#create for more information.", p.PushEndpoint)
 	}
 	if token := p.GetOidcToken(); token != nil && !strings.Contains(token.ServiceAccountEmail, "@") {
 		return invalid("Invalid service account email given (service_account_email=%s).", token.ServiceAccountEmail)
+	}
+	return nil
+}
+
+// checkPushAttributes accepts the only attribute that there is, in the only format that is pushed.
+func checkPushAttributes(attributes map[string]string) error {
+	for key, value := range attributes {
+		switch {
+		case key != "x-goog-version":
+			return invalid("Invalid push_config attribute given (attribute=%.256s). The only supported attribute is x-goog-version.", key)
+		case value == "v1beta1":
+			return invalid("Waybill's Pub/Sub emulator does not push in the format v1beta1: leave out x-goog-version, or set it to v1.")
+		case value != "v1" && value != "v1beta2":
+			return invalid("Invalid x-goog-version given (x-goog-version=%.256s). It must be v1.", value)
+		}
 	}
 	return nil
 }

@@ -61,6 +61,8 @@ func (s *Service) StreamingPull(conn pubsubpb.Subscriber_StreamingPullServer) er
 	}
 	st.consumer.maxMessages = first.GetMaxOutstandingMessages()
 	st.consumer.maxBytes = first.GetMaxOutstandingBytes()
+	sub.openStream()
+	defer sub.closeStream()
 	defer func() { sub.leave(st.consumer, st.unsent) }()
 
 	// The reader ends when the stream's context does, which is when this function returns.

@@ -4,8 +4,6 @@ import (
 	"context"
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
 )
@@ -134,9 +132,10 @@ func (s *Service) change(sub *subscription, edit func(*pubsubpb.Subscription)) (
 
 	s.mu.RLock()
 	config := sub.proto()
+	before := proto.CloneOf(config.DeadLetterPolicy)
 	edit(config)
 	err := checkSubscription(config)
-	if err == nil {
+	if err == nil && !proto.Equal(before, config.DeadLetterPolicy) { // an old one may have lost its topic
 		err = s.checkDeadLetterTopic(config)
 	}
 	s.mu.RUnlock()
@@ -176,32 +175,16 @@ func (s *Service) DeleteSubscription(_ context.Context, req *pubsubpb.DeleteSubs
 	if s.subscriptions[sub.name] != sub {
 		return nil, notFound(sub.name)
 	}
+	s.remove(sub)
+	return &emptypb.Empty{}, nil
+}
+
+// remove ends a subscription for good. It is called with s.mu held.
+func (s *Service) remove(sub *subscription) {
 	delete(s.subscriptions, sub.name)
 	if sub.topic != nil {
 		sub.topic.detach(sub)
 	}
 	sub.end(notFound(sub.name))
-	return &emptypb.Empty{}, nil
-}
-
-// Seek implements google.pubsub.v1.Subscriber for a time; snapshots are not supported.
-func (s *Service) Seek(_ context.Context, req *pubsubpb.SeekRequest) (*pubsubpb.SeekResponse, error) {
-	sub, err := s.subscription(req.GetSubscription())
-	if err != nil {
-		return nil, err
-	}
-	switch target := req.GetTarget().(type) {
-	case *pubsubpb.SeekRequest_Time:
-		if err := target.Time.CheckValid(); err != nil {
-			return nil, invalidArgumentNamed("time")
-		}
-		if err := sub.seek(target.Time.AsTime()); err != nil {
-			return nil, err
-		}
-		return &pubsubpb.SeekResponse{}, nil
-	case *pubsubpb.SeekRequest_Snapshot:
-		return nil, unimplemented("snapshots")
-	default:
-		return nil, status.Error(codes.InvalidArgument, "Seek needs a target: a time or a snapshot.")
-	}
+	s.policies.Delete(sub.name)
 }

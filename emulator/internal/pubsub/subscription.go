@@ -28,6 +28,11 @@ type subscription struct {
 	alarm   time.Time // when timer runs, zero if it does not
 	pusher  *pusher   // nil unless it is a push subscription
 	ended   error     // why nothing is delivered any more: deleted or detached
+	refused error     // why nothing is delivered under this configuration
+
+	refusalLogged bool
+	largest       int // bytes that the backlog has held, see releaseMemory
+	activity      activity
 
 	// pulls is done, for the reason in its cause, when the pulls and streams that are under way
 	// must end. Where later ones are welcome, they get a new one.
@@ -47,20 +52,26 @@ func newSubscription(s *Service, t *topic, config *pubsubpb.Subscription, f filt
 		backlog: newBacklog(s.lastIncarnation.Add(1), settingsOf(config)),
 	}
 	sub.pulls, sub.endPulls = context.WithCancelCause(s.ctx)
-	sub.pusher = newPusher(sub, config.PushConfig)
+	sub.refused = refusal(config)
+	sub.pusher = newPusher(sub, config)
+	sub.activity.last = s.clock.Now()
+	sub.watchActivity()
 	return sub
 }
 
 // add appends published messages. The returned function is to be called without locks held.
-func (s *subscription) add(messages []*pubsubpb.PubsubMessage, sizes []int) (forward func()) {
+func (s *subscription) add(publications []publication) (forward func()) {
 	return s.locked(func(time.Time) {
 		if s.ended != nil {
 			return
 		}
-		for i, m := range messages {
-			if s.filter.match(m.GetAttributes()) {
-				s.backlog.add(m, sizes[i])
+		for _, p := range publications {
+			if s.filter.match(p.msg.GetAttributes()) {
+				s.backlog.add(p)
 			}
+		}
+		if s.refused != nil {
+			s.warnRefused()
 		}
 	})
 }
@@ -77,7 +88,8 @@ func (s *subscription) locked(f func(now time.Time)) (forward func()) {
 	f(now)
 	s.wake()
 	paused := s.pusher.start(now)
-	s.setAlarm(now, paused)
+	s.setAlarm(paused)
+	s.releaseMemory()
 	dead := s.backlog.takeDead()
 	if len(dead) == 0 {
 		return func() {}
@@ -110,9 +122,10 @@ func (s *subscription) wake() {
 func (s *subscription) take(c *consumer, n int, deadline time.Duration) []delivery {
 	var out []delivery
 	s.update(func(now time.Time) {
-		if s.ended != nil {
+		if s.ended != nil || s.refused != nil {
 			return
 		}
+		s.touch(now)
 		if deadline == 0 {
 			deadline = time.Duration(s.config.AckDeadlineSeconds) * time.Second
 		}
@@ -138,10 +151,11 @@ func (s *subscription) leave(c *consumer, unsent []delivery) {
 
 // acknowledge acks and returns the indexes of the ids that were refused.
 func (s *subscription) acknowledge(ids []ackID) (lapsed []int, err error) {
-	s.update(func(time.Time) {
+	s.update(func(now time.Time) {
 		if err = s.ended; err != nil {
 			return
 		}
+		s.touch(now)
 		for i, id := range ids {
 			if !s.backlog.ack(id) {
 				lapsed = append(lapsed, i)
@@ -152,34 +166,39 @@ func (s *subscription) acknowledge(ids []ackID) (lapsed []int, err error) {
 }
 
 // modifyDeadlines moves each id's deadline to its seconds from now, and returns the indexes of
-// the ids that were refused.
+// the ids that were refused, rising.
 func (s *subscription) modifyDeadlines(ids []ackID, seconds func(i int) int32) (lapsed []int, err error) {
 	s.update(func(now time.Time) {
 		if err = s.ended; err != nil {
 			return
 		}
-		for i, id := range ids {
-			if !s.backlog.modify(id, time.Duration(seconds(i))*time.Second, now) {
+		s.touch(now)
+		for _, i := range s.backlog.latestFirst(ids) {
+			if !s.backlog.modify(ids[i], time.Duration(seconds(i))*time.Second, now) {
 				lapsed = append(lapsed, i)
 			}
 		}
 	})
+	slices.Sort(lapsed)
 	return lapsed, err
 }
 
-// seek acknowledges what was published before t and redelivers what is retained from t on.
-func (s *subscription) seek(t time.Time) (err error) {
-	s.update(func(time.Time) {
-		if err = s.ended; err == nil {
-			s.backlog.seek(t)
+// seek redelivers what is wanted and acknowledges everything else. Forgotten is by rising numbers;
+// what the filter does not let through is left out. The returned function is as add's.
+func (s *subscription) seek(wanted func(*publication) bool, forgotten []publication) (forward func(), err error) {
+	forward = s.locked(func(now time.Time) {
+		if err = s.ended; err != nil {
+			return
 		}
+		s.touch(now)
+		s.backlog.seek(func(p *publication) bool { return wanted(p) && s.filter.match(p.msg.GetAttributes()) }, forgotten, now)
 	})
-	return err
+	return forward, err
 }
 
 // setAlarm makes timer run when the backlog or a paused pusher has something to do next. An alarm
 // that is too early is left alone: it costs one run for nothing.
-func (s *subscription) setAlarm(now, paused time.Time) {
+func (s *subscription) setAlarm(paused time.Time) {
 	at := s.backlog.next()
 	if !paused.IsZero() && (at.IsZero() || paused.Before(at)) {
 		at = paused
@@ -189,10 +208,10 @@ func (s *subscription) setAlarm(now, paused time.Time) {
 	}
 	s.alarm = at
 	if s.timer == nil {
-		s.timer = s.service.clock.AfterFunc(at.Sub(now), s.ring)
+		s.timer = s.service.clock.At(at, s.ring)
 		return
 	}
-	s.timer.Reset(at.Sub(now))
+	s.timer.ResetTo(at)
 }
 
 func (s *subscription) ring() {
@@ -202,18 +221,25 @@ func (s *subscription) ring() {
 // reconfigure replaces the configuration. A new push endpoint takes over from the old one, whose
 // requests under way still count; pulls end when the subscription becomes a push subscription.
 func (s *subscription) reconfigure(config *pubsubpb.Subscription) {
-	s.update(func(time.Time) {
+	s.update(func(now time.Time) {
 		old := s.config
 		s.config = config
 		s.backlog.settings = settingsOf(config)
-		if s.ended != nil || proto.Equal(old.PushConfig, config.PushConfig) {
+		if s.ended != nil {
 			return
 		}
+		s.touch(now)
+		s.watchActivity()
+		refused := refusal(config)
+		if proto.Equal(old.PushConfig, config.PushConfig) && (refused == nil) == (s.refused == nil) {
+			return
+		}
+		s.refused, s.refusalLogged = refused, false
 		before := s.pusher
-		s.pusher = newPusher(s, config.PushConfig)
+		s.pusher = newPusher(s, config)
 		before.retire()
-		if s.pusher != nil {
-			s.endPulls(errWrongType())
+		if err := s.unpullable(); err != nil {
+			s.endPulls(err)
 			s.pulls, s.endPulls = context.WithCancelCause(s.service.ctx)
 		}
 	})
@@ -250,7 +276,10 @@ func (s *subscription) end(reason error) {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
+	s.activity.stop()
+	s.largest = max(s.largest, s.backlog.arrivals.bytes)
 	s.backlog = newBacklog(s.service.lastIncarnation.Add(1), s.backlog.settings)
+	s.releaseMemory()
 }
 
 // proto is the subscription as clients see it. Service.mu is held.
@@ -265,6 +294,27 @@ func (s *subscription) proto() *pubsubpb.Subscription {
 	shown.Topic = s.topic.name
 	shown.TopicMessageRetentionDuration = s.topic.proto().MessageRetentionDuration
 	return shown
+}
+
+// unpullable is why messages cannot be pulled, or nil. The lock is held.
+func (s *subscription) unpullable() error {
+	switch {
+	case s.ended != nil:
+		return s.ended
+	case s.refused != nil:
+		return s.refused
+	case s.pusher != nil:
+		return errWrongType()
+	default:
+		return nil
+	}
+}
+
+// why is the reason for which the subscription has ended, or nil.
+func (s *subscription) why() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
 }
 
 // current is the configuration now.

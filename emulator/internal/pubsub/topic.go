@@ -1,15 +1,15 @@
 package pubsub
 
 import (
-	"context"
+	"math"
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
@@ -18,18 +18,49 @@ type topic struct {
 	service *Service
 	name    string
 
+	admission atomic.Pointer[admission] // nil: every message is welcome
+
 	// mu is held through a publish, so that all subscriptions see all messages in one order.
 	// It is taken after Service.mu and before subscription.mu.
 	mu            sync.Mutex
 	config        *pubsubpb.Topic // replaced, never changed in place
+	schema        schemaRange
 	subscriptions []*subscription
+	snapshots     []*snapshot
+	history       history
 	deleted       bool
 }
 
+// newTopic returns a topic with a checked configuration.
+func newTopic(s *Service, config *pubsubpb.Topic, schema schemaRange) *topic {
+	t := &topic{service: s, name: config.Name}
+	t.configure(config, schema)
+	return t
+}
+
+// configure replaces the configuration. It is called with mu held, or before t is known to anybody.
+func (t *topic) configure(config *pubsubpb.Topic, schema schemaRange) {
+	t.config, t.schema = config, schema
+	t.admission.Store(newAdmission(config, schema))
+}
+
+// accept publishes messages if the topic's schema and transforms let it. Sizes are the messages'
+// own. The messages belong to the topic from then on.
+func (t *topic) accept(messages []*pubsubpb.PubsubMessage, sizes []int) ([]string, error) {
+	var schema *schemaResource
+	if a := t.admission.Load(); a != nil {
+		if err := a.check(messages); err != nil {
+			return nil, err
+		}
+		schema = a.schema.schema
+	}
+	return t.publish(messages, sizes, schema)
+}
+
 // publish gives the messages their ids and their time and appends them to every subscription.
-// sizes are the messages' own. The messages belong to the topic from then on.
-func (t *topic) publish(messages []*pubsubpb.PubsubMessage, sizes []int) ([]string, error) {
+func (t *topic) publish(messages []*pubsubpb.PubsubMessage, sizes []int, schema *schemaResource) ([]string, error) {
 	ids := make([]string, len(messages))
+	publications := make([]publication, len(messages))
 	var exhausted []func()
 
 	t.mu.Lock()
@@ -37,15 +68,22 @@ func (t *topic) publish(messages []*pubsubpb.PubsubMessage, sizes []int) ([]stri
 		t.mu.Unlock()
 		return nil, notFound(t.name)
 	}
-	now := timestamppb.New(t.service.clock.Now().Truncate(time.Millisecond))
+	now := t.service.clock.Now()
+	published := timestamppb.New(now.Truncate(time.Millisecond))
 	number := t.service.lastMessage.Add(int64(len(messages))) - int64(len(messages))
 	for i, m := range messages {
-		ids[i] = strconv.FormatInt(number+int64(i)+1, 10)
+		number++
+		ids[i] = strconv.FormatInt(number, 10)
 		m.MessageId = ids[i]
-		m.PublishTime = now
+		m.PublishTime = published
+		publications[i] = publication{msg: m, size: sizes[i], seq: uint64(number), schema: schema} //nolint:gosec // never negative
+	}
+	if t.config.MessageRetentionDuration != nil || len(t.snapshots) > 0 {
+		t.trim(now)
+		t.history.add(publications...)
 	}
 	for _, sub := range t.subscriptions {
-		exhausted = append(exhausted, sub.add(messages, sizes))
+		exhausted = append(exhausted, sub.add(publications))
 	}
 	t.mu.Unlock()
 
@@ -53,6 +91,19 @@ func (t *topic) publish(messages []*pubsubpb.PubsubMessage, sizes []int) ([]stri
 		forward()
 	}
 	return ids, nil
+}
+
+// trim forgets what neither the retention nor a snapshot needs. The lock is held.
+func (t *topic) trim(now time.Time) {
+	if t.config.MessageRetentionDuration == nil && len(t.snapshots) == 0 {
+		t.history = history{}
+		return
+	}
+	oldest := uint64(math.MaxUint64)
+	for _, snap := range t.snapshots {
+		oldest = min(oldest, snap.seq)
+	}
+	t.history.trim(now.Add(-t.config.MessageRetentionDuration.AsDuration()), oldest)
 }
 
 // attach is called with Service.mu held, as is detach.
@@ -68,21 +119,35 @@ func (t *topic) detach(sub *subscription) {
 	t.subscriptions = slices.DeleteFunc(t.subscriptions, func(s *subscription) bool { return s == sub })
 }
 
-// delete refuses later publishes and returns the subscriptions that are left without a topic.
-func (t *topic) delete() []*subscription {
+// forget ends the history that a snapshot needed.
+func (t *topic) forget(snap *snapshot) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	left := t.subscriptions
-	t.subscriptions = nil
-	t.deleted = true
-	return left
+	t.snapshots = slices.DeleteFunc(t.snapshots, func(s *snapshot) bool { return s == snap })
+	t.trim(t.service.clock.Now())
 }
 
-// proto is the topic as clients see it.
+// delete refuses later publishes and returns what is left without a topic.
+func (t *topic) delete() ([]*subscription, []*snapshot) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	subscriptions, snapshots := t.subscriptions, t.snapshots
+	t.subscriptions, t.snapshots, t.history = nil, nil, history{}
+	t.deleted = true
+	return subscriptions, snapshots
+}
+
+// proto is the topic as clients see it. Nobody may change it.
 func (t *topic) proto() *pubsubpb.Topic {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.config
+	shown := t.schema.shown(t.config.SchemaSettings)
+	if shown == t.config.SchemaSettings {
+		return t.config
+	}
+	config := proto.CloneOf(t.config)
+	config.SchemaSettings = shown
+	return config
 }
 
 // topic finds a topic by its name.
@@ -100,143 +165,4 @@ func (s *Service) topic(name string) (*topic, error) {
 		return nil, err
 	}
 	return nil, notFound(name)
-}
-
-// CreateTopic implements google.pubsub.v1.Publisher.
-func (s *Service) CreateTopic(_ context.Context, req *pubsubpb.Topic) (*pubsubpb.Topic, error) {
-	if err := checkTopicName(req.GetName()); err != nil {
-		return nil, err
-	}
-	config := proto.CloneOf(req)
-	if err := checkTopic(config); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ctx.Err() != nil {
-		return nil, errClosed()
-	}
-	if s.topics[config.Name] != nil {
-		return nil, alreadyExists(config.Name)
-	}
-	s.topics[config.Name] = &topic{service: s, name: config.Name, config: config}
-	return config, nil
-}
-
-// GetTopic implements google.pubsub.v1.Publisher.
-func (s *Service) GetTopic(_ context.Context, req *pubsubpb.GetTopicRequest) (*pubsubpb.Topic, error) {
-	t, err := s.topic(req.GetTopic())
-	if err != nil {
-		return nil, err
-	}
-	return t.proto(), nil
-}
-
-// UpdateTopic implements google.pubsub.v1.Publisher.
-func (s *Service) UpdateTopic(_ context.Context, req *pubsubpb.UpdateTopicRequest) (*pubsubpb.Topic, error) {
-	if err := checkMask(req.GetTopic(), req.GetUpdateMask(), "UpdateTopicRequest", "Topic",
-		"labels", "message_storage_policy", "kms_key_name", "schema_settings",
-		"message_retention_duration", "ingestion_data_source_settings", "message_transforms"); err != nil {
-		return nil, err
-	}
-	s.mu.Lock() // subscriptions show the topic's retention
-	defer s.mu.Unlock()
-	t := s.topics[req.GetTopic().GetName()]
-	if t == nil {
-		return nil, notFound(req.GetTopic().GetName())
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	config := proto.CloneOf(t.config)
-	applyMask(config, req.GetTopic(), req.GetUpdateMask())
-	if err := checkTopic(config); err != nil {
-		return nil, err
-	}
-	t.config = config
-	return config, nil
-}
-
-// ListTopics implements google.pubsub.v1.Publisher.
-func (s *Service) ListTopics(_ context.Context, req *pubsubpb.ListTopicsRequest) (*pubsubpb.ListTopicsResponse, error) {
-	if err := checkProjectName(req.GetProject()); err != nil {
-		return nil, err
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	names, next, err := page(namesIn(s.topics, req.GetProject()), req.GetPageSize(), req.GetPageToken())
-	if err != nil {
-		return nil, err
-	}
-	resp := &pubsubpb.ListTopicsResponse{NextPageToken: next}
-	for _, name := range names {
-		resp.Topics = append(resp.Topics, s.topics[name].proto())
-	}
-	return resp, nil
-}
-
-// ListTopicSubscriptions implements google.pubsub.v1.Publisher.
-func (s *Service) ListTopicSubscriptions(_ context.Context, req *pubsubpb.ListTopicSubscriptionsRequest) (*pubsubpb.ListTopicSubscriptionsResponse, error) {
-	t, err := s.topic(req.GetTopic())
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	t.mu.Lock()
-	for _, sub := range t.subscriptions {
-		names = append(names, sub.name)
-	}
-	t.mu.Unlock()
-	names, next, err := page(names, req.GetPageSize(), req.GetPageToken())
-	if err != nil {
-		return nil, err
-	}
-	return &pubsubpb.ListTopicSubscriptionsResponse{Subscriptions: names, NextPageToken: next}, nil
-}
-
-// DeleteTopic implements google.pubsub.v1.Publisher. Its subscriptions keep what they have.
-func (s *Service) DeleteTopic(_ context.Context, req *pubsubpb.DeleteTopicRequest) (*emptypb.Empty, error) {
-	t, err := s.topic(req.GetTopic())
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.topics[t.name] != t {
-		return nil, notFound(t.name)
-	}
-	delete(s.topics, t.name)
-	for _, sub := range t.delete() {
-		sub.topic = nil
-	}
-	return &emptypb.Empty{}, nil
-}
-
-// DetachSubscription implements google.pubsub.v1.Publisher.
-func (s *Service) DetachSubscription(_ context.Context, req *pubsubpb.DetachSubscriptionRequest) (*pubsubpb.DetachSubscriptionResponse, error) {
-	sub, err := s.subscription(req.GetSubscription())
-	if err != nil {
-		return nil, err
-	}
-	s.changes.Lock()
-	defer s.changes.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := sub.detach(); err != nil {
-		return nil, err
-	}
-	if sub.topic != nil {
-		sub.topic.detach(sub)
-	}
-	return &pubsubpb.DetachSubscriptionResponse{}, nil
-}
-
-// namesIn lists the names of the resources of one project ("projects/P").
-func namesIn[T any](resources map[string]T, project string) []string {
-	var names []string
-	for name := range resources {
-		if len(name) > len(project) && name[:len(project)] == project && name[len(project)] == '/' {
-			names = append(names, name)
-		}
-	}
-	return names
 }

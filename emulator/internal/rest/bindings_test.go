@@ -75,7 +75,7 @@ func annotation(method protoreflect.MethodDescriptor) *annotations.HttpRule {
 }
 
 func isMixin(service string) bool {
-	return slices.Contains([]string{"google.iam.v1.IAMPolicy", "google.cloud.location.Locations"}, service)
+	return slices.Contains([]string{"google.iam.v1.IAMPolicy", "google.cloud.location.Locations", "google.longrunning.Operations"}, service)
 }
 
 var variableText = regexp.MustCompile(`\{([a-z_.]+)(?:=([^}]*))?\}`)
@@ -120,6 +120,7 @@ func TestMixins(t *testing.T) {
 		{"POST", "/v1/projects/p/schemas/s:setIamPolicy", "/google.iam.v1.IAMPolicy/SetIamPolicy", "resource", "projects/p/schemas/s"},
 		{"POST", "/v2/projects/p/locations/l/queues/q:getIamPolicy", "/google.cloud.tasks.v2.CloudTasks/GetIamPolicy", "resource", "projects/p/locations/l/queues/q"},
 		{"GET", "/v2/projects/p/locations", "/google.cloud.location.Locations/ListLocations", "name", "projects/p"},
+		{"GET", "/v2/projects/p/locations/l/operations/o", "/google.longrunning.Operations/GetOperation", "name", "projects/p/locations/l/operations/o"},
 		{"GET", "/v2/projects/p/locations/us-central1", "/google.cloud.location.Locations/GetLocation", "name", "projects/p/locations/us-central1"},
 	} {
 		answer := do(h, tt.verb, tt.path, "")
@@ -129,6 +130,16 @@ func TestMixins(t *testing.T) {
 		}
 		if got := stringField(recorded.request, tt.field); got != tt.value {
 			t.Errorf("%s %s: %s = %q, want %q", tt.verb, tt.path, tt.field, got, tt.value)
+		}
+	}
+}
+
+// Of the operations' methods only the one that Cloud Tasks publishes is served.
+func TestUnpublishedMethodsAreNotServed(t *testing.T) {
+	h, _ := newRecorded(Config{})
+	for _, path := range []string{"/v1/operations", "/v1/operations/o", "/v2/projects/p/locations/l/operations"} {
+		if answer := do(h, "GET", path, ""); answer.Code != http.StatusNotFound {
+			t.Errorf("%s: status %d", path, answer.Code)
 		}
 	}
 }

@@ -16,6 +16,9 @@
 // paths of Google's published service configurations, not to their generic annotations.
 // Only unary methods are served. A call goes straight to the implementation, without a socket.
 //
+// A method that exists over REST alone, and takes its body as it is, is added by [Handler.HandleRaw]: Cloud
+// Tasks' BufferTask is one.
+//
 // # Requests
 //
 // Field names, in bodies and in query strings, may be lowerCamelCase or the proto's own; enums

@@ -118,6 +118,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctx := serverContext(r.Context(), r.Header, found.route.fullMethod)
+	if found.route.raw != nil {
+		h.serveRaw(ctx, w, r, found, params, f) //nolint:contextcheck // ctx is the request's, with the values of a gRPC server
+		return
+	}
 	reply, err := h.call(ctx, w, r, found, params) //nolint:contextcheck // ctx is the request's, with the values of a gRPC server
 	if err != nil {
 		writeError(w, err, f)

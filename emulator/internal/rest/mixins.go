@@ -20,8 +20,10 @@ func mixinRule(method protoreflect.FullName) (*annotations.HttpRule, bool) {
 		return get("/v2/{name=projects/*}/locations"), true
 	case "google.cloud.location.Locations.GetLocation":
 		return get("/v2/{name=projects/*/locations/*}"), true
+	case "google.longrunning.Operations.GetOperation":
+		return get("/v2/{name=projects/*/locations/*/operations/*}"), true
 	}
-	return nil, false
+	return nil, method.Parent() == "google.longrunning.Operations" // the others are not published
 }
 
 func pubSubResources(verb string, binding func(path string) *annotations.HttpRule) *annotations.HttpRule {

@@ -12,6 +12,7 @@ import (
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"cloud.google.com/go/iam/apiv1/iampb"
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -33,6 +34,7 @@ func services() []*grpc.ServiceDesc {
 		&pubsubpb.Subscriber_ServiceDesc,
 		&pubsubpb.SchemaService_ServiceDesc,
 		&iampb.IAMPolicy_ServiceDesc,
+		&longrunningpb.Operations_ServiceDesc,
 		locations(),
 	}
 }

@@ -21,6 +21,9 @@ type route struct {
 	body      bodyKind
 	bodyField protoreflect.FieldDescriptor // of a fieldBody
 	mask      protoreflect.FieldDescriptor // a FieldMask of the request itself, or nil
+
+	raw   *RawMethod // instead of all but fullMethod
+	names []variable // of a raw method's path
 }
 
 type boundVariable struct {

@@ -85,6 +85,7 @@ func (r *router) find(method, path string) match {
 	var verb string
 	if colon := strings.LastIndexByte(path, ':'); colon > strings.LastIndexByte(path, '/') && r.verbs[path[colon+1:]] {
 		path, verb = path[:colon], path[colon+1:]
+		path = strings.TrimSuffix(path, "/") // gcloud posts to "tasks/:buffer" for want of an id
 	}
 	m := match{path: path}
 	if !strings.HasPrefix(path, "/") {

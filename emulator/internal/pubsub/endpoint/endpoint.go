@@ -13,6 +13,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
@@ -64,6 +65,8 @@ func Client(c *http.Client, idle int) *http.Client {
 			Proxy:               http.ProxyFromEnvironment,
 			MaxIdleConnsPerHost: idle,
 			IdleConnTimeout:     90 * time.Second,
+
+			MaxResponseHeaderBytes: maxHeaderBytes,
 		}
 	}
 	client.Timeout = 0
@@ -92,10 +95,17 @@ func (e *Endpoint) Post(ctx context.Context, messageID string, header http.Heade
 }
 
 func (e *Endpoint) post(ctx context.Context, header http.Header, body []byte) error {
-	processing := false // a 102 came: it acknowledges, whatever follows
+	// The hook runs on the connection's goroutine, which may outlive the request.
+	var processing atomic.Bool // a 102 came: it acknowledges, whatever follows
+	var informational atomic.Int32
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		Got1xxResponse: func(code int, _ textproto.MIMEHeader) error {
-			processing = processing || code == http.StatusProcessing
+			if code == http.StatusProcessing {
+				processing.Store(true)
+			}
+			if informational.Add(1) > maxInformational {
+				return errors.New("the receiver sends informational answers without end")
+			}
 			return nil
 		},
 	})
@@ -109,14 +119,14 @@ func (e *Endpoint) post(ctx context.Context, header http.Header, body []byte) er
 	}
 	resp, err := e.Client.Do(req)
 	if err != nil {
-		if processing {
+		if processing.Load() {
 			return nil
 		}
 		return unreachable(err)
 	}
 	defer resp.Body.Close()
-	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // read so that the connection is used again
-	if processing || acknowledges(resp.StatusCode) {
+	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes)) // read so that the connection is used again
+	if processing.Load() || acknowledges(resp.StatusCode) {
 		return nil
 	}
 	return &Refusal{Status: resp.StatusCode, Reason: deliverylog.Reason(resp.StatusCode, resp.Header, answer)}
@@ -129,6 +139,13 @@ func acknowledges(status int) bool {
 	}
 	return false
 }
+
+// Bounds on an answer, so that an endless one costs little.
+const (
+	maxInformational = 100      // answers below 200 before the final one
+	maxHeaderBytes   = 64 << 10 // of Client's own transport
+	maxAnswerBytes   = 64 << 10 // that are read of a body
+)
 
 // tokenLife is how long a token is used. It is far below the hour for which it is valid, and
 // makes signing cheap.

@@ -13,6 +13,7 @@ import (
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 
+	"waybill.dev/emulator/internal/faults"
 	"waybill.dev/emulator/internal/pubsub/endpoint"
 )
 
@@ -43,7 +44,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no subscription of this run pushes here: delete it and create it again", http.StatusNotFound)
 		return
 	}
-	err = ep.Post(r.Context(), messageID(ep.Push, r.Header, body), passedOn(r.Header), body)
+	err = ep.Post(faults.WithSource(r.Context(), ep.Subscription), messageID(ep.Push, r.Header, body), passedOn(r.Header), body)
 	if refusal, ok := errors.AsType[*endpoint.Refusal](err); ok && refusal.Status >= 200 {
 		w.WriteHeader(refusal.Status)
 		return

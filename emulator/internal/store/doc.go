@@ -1,0 +1,61 @@
+// Package store keeps the emulator's state in a directory, for both of its services.
+//
+// # Usage
+//
+//	s, err := store.Open(store.Config{Dir: "data"})
+//	err = s.Scan([]byte("t"), load)  // what an earlier process has left
+//	s.Set(key, value)                // buffered, never waits for the disk
+//	err = s.Sync()                   // before the change is acknowledged
+//	s.Flush()                        // after a change that nobody waits for
+//	err = s.Close()
+//
+// The first byte of a key is its owner's: t is Cloud Tasks, p Pub/Sub, e the emulator itself.
+//
+// # Guarantees
+//
+// What was buffered before a Sync that returned nil is there after the end of the process, a kill -9, or a loss of power. Of what
+// was buffered later, a crash keeps the first operations and loses the rest; there is never one without those before it. So
+// an owner orders the operations of one change such that each beginning of them makes sense.
+//
+// One write to the disk serves all who wait: the first of them makes it, and while it is on its way the next
+// ones gather. There is no goroutine for it, no timer but after a Flush, and an idle Store does nothing.
+//
+// # Errors
+//
+// When a call to the disk fails, so does the Sync that needed it, and nothing else: the process goes on. Everything that was not
+// acknowledged stays buffered. A later call, after a tenth of a second, opens the directory anew and writes it, so all
+// goes on once a full disk has room. [Store.Ready] asks beforehand.
+//
+// [Open] and [Store.Scan] read without changing a byte; the directory is changed by the first write after that. A
+// directory that is not the emulator's, has another version's format, is in use or is damaged ([ErrDamaged]) gets an error that
+// says what to do. One kind of damage cannot be told from a loss of power: when the emulator was killed and then the end of its newest
+// log goes missing, what was in it goes unnoticed. After an orderly Close nothing depends on a log.
+//
+// # Concurrency
+//
+// A [Store] is safe for concurrent use. A nil one keeps nothing and works.
+//
+// # Why Pebble
+//
+// Two libraries are well kept: bbolt (a B+ tree in one file) and Pebble (a log and sorted tables). Time per synced
+// write of values of 500 bytes, on two cores and a virtual disk whose fdatasync takes 0.2 ms:
+//
+//	                  bbolt v1.5.0  Pebble v2.1.7
+//	1 put                 0.44 ms       0.27 ms
+//	16 puts               0.50 ms       0.28 ms
+//	256 puts              1.5 ms        0.96 ms
+//	1 delete              0.39 ms       0.25 ms
+//	16 deletes            0.91 ms       0.17 ms
+//	256 deletes           4.8 ms        0.40 ms
+//
+// What decides is the second reason: Pebble takes its file system as an interface, so that each of its calls can be made to fail in
+// a test, and a disk can lose what was not synced. bbolt takes an *os.File alone.
+//
+// Pebble answers some failed writes by ending the process, by a panic, or by trying again without a pause. Here it never
+// sees a failed write; how that is done is said at the type disk.
+//
+// # Testing
+//
+// fault_test.go makes each call to the disk fail, once and for longer, with EIO and with ENOSPC. crash_test.go takes the power away at random moments.
+// directory_test.go damages each file in each of several ways. fulldisk_test.go has a small disk.
+package store

@@ -1,0 +1,7 @@
+package store
+
+// WithMemTable makes a Store write tables after few bytes, so that a short test meets all that a long life does.
+func WithMemTable(c Config, bytes uint64) Config {
+	c.memTable = bytes
+	return c
+}

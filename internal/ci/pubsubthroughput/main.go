@@ -1,0 +1,112 @@
+// Pubsubthroughput measures the Pub/Sub emulator beside Google's own and beside pstest, Google's fake for Go, on this machine.
+//
+//	go run ./internal/ci/pubsubthroughput
+//
+// The load, which is Google's Go client with its defaults, and the receiver of the pushes are in this process. Each server is
+// in another: the built waybill command, Google's emulator if it is installed, and pstest served by a copy of this command.
+// Messages have 1 KB. Machines drift, so the sides take turns, and the medians count. A side that is slow gets fewer
+// messages, so that a run of each takes about a second; rates and times per message are compared.
+//
+// Every run has a topic and a subscription of its own, which are deleted after it: Google's emulator keeps a processor busy
+// as long as subscriptions are left.
+//
+// It prints a table and exits with status 1 if a goal is missed or something fails. Where Google's emulator is missing,
+// it says so and compares with pstest alone.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+
+	"waybill.dev/internal/ci/measure"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// options are the command line's.
+type options struct {
+	waybill string
+	rounds  int
+	scale   float64
+	disk    string
+	parts   string
+}
+
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("pubsubthroughput", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	var o options
+	flags.StringVar(&o.waybill, "waybill", "", "`FILE` of the built command; default: it is built first")
+	flags.IntVar(&o.rounds, "rounds", 10, "how often each side publishes; of the other measurements there are half as many rounds")
+	flags.Float64Var(&o.scale, "scale", 1, "`FACTOR` of all numbers of messages")
+	flags.StringVar(&o.disk, "disk", "", "`DIR` below which the durable emulator keeps its data; default: the one for temporary files")
+	flags.StringVar(&o.parts, "parts", "publish,stream,push,latency,backlog,readiness", "what is measured")
+	role := flags.String("role", "", "what this process is: empty, pstest or post")
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	var err error
+	met := true
+	switch *role {
+	case "pstest":
+		err = servePstest(ctx, stdout)
+	case "post":
+		err = post(ctx, stdin, stdout)
+	default:
+		met, err = measureAll(ctx, o, stdout, stderr)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "pubsubthroughput:", err)
+		return 1
+	}
+	if !met {
+		return 1
+	}
+	return 0
+}
+
+// measureAll runs everything and prints the table.
+func measureAll(ctx context.Context, o options, stdout, stderr io.Writer) (met bool, err error) {
+	work, err := os.MkdirTemp("", "pubsubthroughput-")
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = os.RemoveAll(work) }() // a folder for temporary files
+	if o.disk == "" {
+		o.disk = work
+	}
+	waybill := measure.Waybill(o.waybill)
+	if waybill == "" {
+		if waybill, err = measure.Build(ctx, work, stderr); err != nil {
+			return false, err
+		}
+	}
+	m, err := newMeasurement(ctx, o, waybill, stderr)
+	if err != nil {
+		return false, err
+	}
+	defer m.receiver.close()
+	parts := map[string]func(context.Context) error{
+		"publish": m.publish, "stream": m.stream, "push": m.push, "latency": m.latency, "backlog": m.backlog, "readiness": m.readiness,
+	}
+	for name := range strings.SplitSeq(o.parts, ",") {
+		part, ok := parts[name]
+		if !ok {
+			return false, fmt.Errorf("there is no part %q", name)
+		}
+		fmt.Fprintln(stderr, name)
+		if err := part(ctx); err != nil {
+			return false, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return m.report.Print(stdout), nil
+}

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestMain makes a copy of the test binary play the other process.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "-role" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// It runs, in small. Whether goals are met says nothing here.
+func TestRun(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it builds the command and starts servers")
+	}
+	t.Chdir("../../..")
+	var stdout, stderr bytes.Buffer
+	run(t.Context(), []string{"-rounds", "1", "-scale", "0.01"}, nil, &stdout, &stderr)
+	for _, want := range []string{
+		"| publish: beside pstest's", "| streaming pull, publish to receipt", "| push: beside the bare POST", "| publish to receipt at 500/s",
+		"| the large backlog beside the small", "| resident once they were received", "| exec to ready",
+	} {
+		if !strings.Contains(stdout.String(), want) {
+			t.Errorf("no line begins with %q in\n%s\n%s", want, &stdout, &stderr)
+		}
+	}
+}

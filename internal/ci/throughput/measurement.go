@@ -1,0 +1,318 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// measurement is one run of everything. Its parts add to its report.
+type measurement struct {
+	options
+	progress io.Writer
+	receiver *receiver
+	report   report
+}
+
+// side is one of those that take turns.
+type side struct {
+	name string
+	run  func(context.Context) (float64, error)
+}
+
+// alternate runs each side once a round, and returns each side's median.
+func (m *measurement) alternate(ctx context.Context, sides ...side) (map[string]float64, error) {
+	all := make(map[string][]float64)
+	for round := range m.rounds {
+		fmt.Fprintf(m.progress, "round %d of %d:", round+1, m.rounds)
+		for _, s := range sides {
+			rate, err := s.run(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", s.name, err)
+			}
+			fmt.Fprintf(m.progress, "  %s %.0f/s", s.name, rate)
+			all[s.name] = append(all[s.name], rate)
+		}
+		fmt.Fprintln(m.progress)
+	}
+	medians := make(map[string]float64)
+	for name, rates := range all {
+		medians[name] = median(rates)
+	}
+	return medians, nil
+}
+
+// target is a server and a client of it.
+type target struct {
+	*process
+	*load
+}
+
+func (t target) stop() error { return errors.Join(t.load.close(), t.process.stop()) }
+
+// connect is called with what starts a server.
+func (m *measurement) connect(ctx context.Context, url string, p *process, err error) (target, error) {
+	if err != nil {
+		return target{}, err
+	}
+	l, err := newLoad(ctx, p.address, url)
+	if err != nil {
+		return target{}, errors.Join(err, p.stop())
+	}
+	return target{p, l}, nil
+}
+
+// connectEmulator starts an emulator that has its queues and has delivered something.
+func (m *measurement) connectEmulator(ctx context.Context, more ...string) (target, error) {
+	p, err := m.emulator(ctx, more...)
+	t, err := m.connect(ctx, m.receiver.url(), p, err)
+	if err != nil {
+		return t, err
+	}
+	if err := t.createQueues(ctx); err != nil {
+		return t, errors.Join(err, t.stop())
+	}
+	if _, err := t.createAndDeliver(ctx, m.receiver, m.duration/10, false); err != nil {
+		return t, errors.Join(err, t.stop())
+	}
+	return t, nil
+}
+
+// sample returns the headers of a delivery.
+func (m *measurement) sample(ctx context.Context, t target) (http.Header, error) {
+	n := m.receiver.arrived()
+	request := t.task(0, false)
+	request.Task.GetHttpRequest().Url = m.receiver.timedURL()
+	if _, err := t.client.CreateTask(ctx, request); err != nil {
+		return nil, err
+	}
+	if err := m.receiver.waitFor(ctx, n+1); err != nil {
+		return nil, err
+	}
+	_, header := m.receiver.lateness()
+	return header, nil
+}
+
+// rates measures how many tasks a second are created and delivered, beside the ceiling.
+func (m *measurement) rates(ctx context.Context) (err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	p, err := start(ctx, self, "-role", "serve")
+	nobody, err := m.connect(ctx, m.receiver.url(), p, err)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, nobody.stop()) }()
+	memory, err := m.connectEmulator(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, memory.stop()) }()
+	header, err := m.sample(ctx, memory)
+	if err != nil {
+		return err
+	}
+
+	const createOnly, postOnly, inMemory, onDisk, signing = "C", "H", "in memory", "durable", "distinct audiences"
+	both := func(t target, distinct bool) func(context.Context) (float64, error) {
+		return func(ctx context.Context) (float64, error) {
+			d := m.duration
+			if distinct {
+				d /= 5 // more are created in that time than signed in a second
+			}
+			return t.createAndDeliver(ctx, m.receiver, d, distinct)
+		}
+	}
+	sides := []side{
+		{createOnly, func(ctx context.Context) (float64, error) {
+			n, took, err := nobody.create(ctx, m.duration, false)
+			return float64(n) / took.Seconds(), err
+		}},
+		{postOnly, func(ctx context.Context) (float64, error) {
+			return postFrom(ctx, postOrder{URL: m.receiver.url(), Header: header, Body: make([]byte, bodyBytes), Duration: m.duration})
+		}},
+		{inMemory, both(memory, false)},
+		{signing, both(memory, true)},
+	}
+	durable := m.durable(ctx)
+	if durable {
+		disk, err := m.connectEmulator(ctx, "--data", filepath.Join(m.disk, "throughput-data"))
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, disk.stop()) }()
+		sides = append(sides, side{onDisk, both(disk, false)})
+	}
+	medians, err := m.alternate(ctx, sides...)
+	if err != nil {
+		return err
+	}
+	ceiling := 1 / (1/medians[createOnly] + 1/medians[postOnly])
+	m.report.add("C: CreateTask, a server that does nothing", "%.0f/s", medians[createOnly])
+	m.report.add("H: POST of a delivery", "%.0f/s", medians[postOnly])
+	m.report.add("ceiling: 1/(1/C + 1/H)", "%.0f/s", ceiling)
+	m.report.check("create and deliver, in memory", "60 % of the ceiling", medians[inMemory] >= 0.6*ceiling,
+		"%.0f/s, %.0f %%", medians[inMemory], 100*medians[inMemory]/ceiling)
+	if durable {
+		m.report.check("create and deliver, --data", "40 % of the ceiling", medians[onDisk] >= 0.4*ceiling,
+			"%.0f/s, %.0f %%", medians[onDisk], 100*medians[onDisk]/ceiling)
+	}
+	m.report.add("create and deliver, a signature each", "%.0f/s", medians[signing])
+	return nil
+}
+
+// lateness measures from due time to arrival, 500 a second from one queue.
+func (m *measurement) lateness(ctx context.Context) (err error) {
+	t, err := m.connectEmulator(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.stop()) }()
+	const rate, seconds = 500, 4
+	fmt.Fprintf(m.progress, "%d tasks that are due one after the other\n", rate*seconds)
+	before, first := m.receiver.arrived(), time.Now().Add(2*time.Second)
+	for n := range rate * seconds {
+		request := t.task(0, false)
+		request.Task.GetHttpRequest().Url = m.receiver.timedURL()
+		request.Task.ScheduleTime = timestamppb.New(first.Add(time.Duration(n) * time.Second / rate))
+		if _, err := t.client.CreateTask(ctx, request); err != nil {
+			return err
+		}
+	}
+	if left := time.Until(first); left < 0 {
+		return fmt.Errorf("this machine is too busy: creating %d tasks took more than two seconds", rate*seconds)
+	}
+	if err := m.receiver.waitFor(ctx, before+rate*seconds); err != nil {
+		return err
+	}
+	late, _ := m.receiver.lateness()
+	slices.Sort(late)
+	p99 := late[len(late)*99/100]
+	m.report.check("due to arrival at 500/s, p50 and p99", "p99 under 10 ms", p99 < 10*time.Millisecond,
+		"%.2f and %.2f ms", milliseconds(late[len(late)/2]), milliseconds(p99))
+	return nil
+}
+
+// readiness measures from starting the process to the first answer.
+func (m *measurement) readiness(ctx context.Context) error {
+	const starts = 10
+	fmt.Fprintf(m.progress, "%d starts\n", starts)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	var times []float64
+	for range starts {
+		began := time.Now()
+		p, err := m.emulator(ctx)
+		if err != nil {
+			return err
+		}
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+"/_emulator/ready", nil)
+		if err != nil {
+			return errors.Join(err, p.stop())
+		}
+		err = exchange(client, request)
+		times = append(times, milliseconds(time.Since(began)))
+		if err := errors.Join(err, p.stop()); err != nil {
+			return err
+		}
+	}
+	m.report.check("exec to ready", "100 ms", median(times) < 100, "%.0f ms (%.0f to %.0f)", median(times), slices.Min(times), slices.Max(times))
+	return nil
+}
+
+// idleness measures what an emulator costs that has nothing to do.
+func (m *measurement) idleness(ctx context.Context) (err error) {
+	p, err := m.emulator(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.stop()) }()
+	wait(ctx, 2*time.Second) // until the keys are made
+	bytes, err := p.resident(ctx)
+	if err != nil {
+		return err
+	}
+	m.report.check("resident when idle", "40 MB", bytes < 40e6, "%.1f MB", megabytes(bytes))
+	return m.idle(ctx, p, "processor over an idle second")
+}
+
+// idle reports the processor's time over a second.
+func (m *measurement) idle(ctx context.Context, p *process, what string) error {
+	before, err := p.processor()
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // not on Linux
+	}
+	if err != nil {
+		return err
+	}
+	wait(ctx, time.Second)
+	after, err := p.processor()
+	if err != nil {
+		return err
+	}
+	m.report.add(what, "%.2f ms", milliseconds(after-before))
+	return nil
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// besideSleepers measures what tasks for next week cost, and what they cost the others.
+func (m *measurement) besideSleepers(ctx context.Context) (err error) {
+	empty, err := m.connectEmulator(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, empty.stop()) }()
+	full, err := m.connectEmulator(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, full.stop()) }()
+	fmt.Fprintf(m.progress, "creating %d tasks for next week\n", m.sleepers)
+	if err := full.fill(ctx, m.sleepers); err != nil {
+		return err
+	}
+	bytes, err := full.resident(ctx)
+	if err != nil {
+		return err
+	}
+	const most = 1.5e9
+	m.report.check(fmt.Sprintf("resident with %d tasks for next week", m.sleepers), "1.5 GB", float64(bytes) < most, "%.0f MB", megabytes(bytes))
+	wait(ctx, 2*time.Second) // until the garbage is collected
+	if err := m.idle(ctx, full.process, "processor over an idle second with them"); err != nil {
+		return err
+	}
+
+	const alone, beside = "alone", "beside them"
+	both := func(t target) func(context.Context) (float64, error) {
+		return func(ctx context.Context) (float64, error) {
+			return t.createAndDeliver(ctx, m.receiver, m.duration, false)
+		}
+	}
+	medians, err := m.alternate(ctx, side{alone, both(empty)}, side{beside, both(full)})
+	if err != nil {
+		return err
+	}
+	bytes, err = full.resident(ctx)
+	if err != nil {
+		return err
+	}
+	m.report.check("create and deliver beside them", "90 % of alone", medians[beside] >= 0.9*medians[alone],
+		"%.0f/s, %.0f %%", medians[beside], 100*medians[beside]/medians[alone])
+	m.report.check("resident after that", "1.5 GB", float64(bytes) < most, "%.0f MB", megabytes(bytes))
+	return nil
+}
