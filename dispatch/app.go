@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -14,8 +15,9 @@ import (
 // imports. A declaration never panics and returns no error; what is wrong with it is kept, and [Open] reports
 // all of it at once. An App may be read by several goroutines once it is declared.
 type App struct {
-	name   string
-	codecs []Codec
+	name    string
+	codecs  []Codec
+	schemas map[reflect.Type]*schema // of messages that declare a version
 
 	mu       sync.Mutex
 	services []*Service
@@ -26,7 +28,7 @@ type App struct {
 // NewApp declares an app. The name is part of every queue's, topic's and subscription's name: lower-case letters,
 // digits and single hyphens, 30 characters at most.
 func NewApp(name string, options ...AppOption) *App {
-	a := &App{name: name}
+	a := &App{name: name, schemas: map[reflect.Type]*schema{}}
 	if err := names.Check("app", name, names.MaxApp); err != nil {
 		a.problems = append(a.problems, err)
 	}
@@ -37,7 +39,7 @@ func NewApp(name string, options ...AppOption) *App {
 	return a
 }
 
-// AppOption is an option of [NewApp]: [Codecs].
+// AppOption is an option of [NewApp]: [Codecs], [Version].
 type AppOption interface{ applyApp(*App) }
 
 // Name is the app's name.
@@ -89,6 +91,7 @@ func (a *App) Validate() error {
 		problems = append(problems, r.validate()...)
 	}
 	problems = append(problems, collisions(a.routes)...)
+	problems = append(problems, a.unusedSchemas()...)
 	return joinProblems("the contracts of app "+a.name, problems)
 }
 
@@ -111,6 +114,24 @@ func collisions(routes []*route) []error {
 			problems = append(problems, fmt.Errorf("%s and %s are both at %s of service %q; give one another dispatch.Path", first, r, r.path, r.to.name))
 		} else {
 			byPath[at] = r
+		}
+	}
+	for _, r := range routes { // after all names are known: an alias gives way, whichever was declared first
+		for _, alias := range r.aliases {
+			if other, taken := byName[alias]; taken {
+				problems = append(problems, fmt.Errorf("%s has the alias %q, which is %s's name or alias; a name stands for one route, remove the alias", r, alias, other))
+				continue
+			}
+			byName[alias] = r
+			if r.to == nil {
+				continue
+			}
+			path := defaultPath(r.kind, alias)
+			if other, taken := byPath[r.to.name+path]; taken {
+				problems = append(problems, fmt.Errorf("%s has the alias %q, whose path %s is %s's; give that another dispatch.Path", r, alias, path, other))
+			} else {
+				byPath[r.to.name+path] = r
+			}
 		}
 	}
 	return problems

@@ -8,6 +8,8 @@ import (
 
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"waybill.dev/dispatch/internal/wire"
 )
 
 // CloudEvents 1.0 attributes in binary mode: HTTP headers on tasks and calls, message attributes on Pub/Sub.
@@ -18,6 +20,9 @@ const (
 	attrType        = "ce-type"
 	attrSpecVersion = "ce-specversion"
 	attrTime        = "ce-time"
+	attrDataSchema  = "ce-dataschema" // see Version
+	attrExpiry      = "ce-expirytime" // see Expires; an extension that CloudEvents documents
+	attrReplay      = wire.Replay     // how often a dead letter was sent again
 	attrContentType = "content-type"
 	attrTraceParent = "traceparent"
 	attrTraceState  = "tracestate"
@@ -34,6 +39,9 @@ func (d *Dispatcher) attributes(ctx context.Context, r *route, id string, now ti
 	a[attrSpecVersion] = specVersion
 	a[attrTime] = now.UTC().Format(time.RFC3339Nano)
 	a[attrContentType] = r.codec.ContentType()
+	if r.schema != nil && r.schema.current > 1 {
+		a[attrDataSchema] = r.dataSchema()
+	}
 	injectTrace(ctx, propagation.MapCarrier(a))
 	return a
 }
@@ -72,18 +80,21 @@ func newTrace() trace.SpanContext {
 	})
 }
 
-// received makes the context and the Message of what arrived. get reads an attribute; fallbackID is the
+// received makes the context of what arrived, with what is known of it. carrier reads an attribute; fallbackID is the
 // transport's own, for a message that somebody sent without Waybill.
-func received(ctx context.Context, r *route, carrier propagation.TextMapCarrier, fallbackID string) (context.Context, *Message) {
+func (at *receiver) received(ctx context.Context, carrier propagation.TextMapCarrier, fallbackID string) (context.Context, *inflight) {
 	ctx = propagation.TraceContext{}.Extract(ctx, carrier)
-	m := &Message{
-		ID:     firstOf(carrier.Get(attrID), fallbackID),
-		Route:  r.name,
-		Source: carrier.Get(attrSource),
-		Via:    r.kind.via(),
+	f := &inflight{
+		Message: Message{
+			ID:     firstOf(carrier.Get(attrID), fallbackID),
+			Route:  at.route.name,
+			Alias:  at.alias(),
+			Source: carrier.Get(attrSource),
+			Via:    at.route.kind.via(),
+		},
 	}
 	if t, err := time.Parse(time.RFC3339Nano, carrier.Get(attrTime)); err == nil {
-		m.PublishedAt = t
+		f.PublishedAt = t
 	}
-	return context.WithValue(ctx, messageKey{}, m), m
+	return context.WithValue(ctx, messageKey{}, f), f
 }

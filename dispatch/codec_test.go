@@ -109,19 +109,19 @@ func TestJSONErrorsHideValues(t *testing.T) {
 
 // Whatever arrives must not make the receiver panic.
 func FuzzDecode(f *testing.F) {
-	f.Add("application/json", []byte(`{"To":"ann"}`))
-	f.Add("application/protobuf", []byte{10, 1, 'a'})
-	f.Add("application/json; a=b; a=c", []byte("{"))
-	f.Add(";", []byte(nil))
+	f.Add("application/json", "", []byte(`{"To":"ann"}`))
+	f.Add("application/protobuf", "https://example.com/schema", []byte{10, 1, 'a'})
+	f.Add("application/json; a=b; a=c", "tag:waybill.dev,2026:shop.json/1", []byte("{"))
+	f.Add(";", "tag:waybill.dev,2026:/99999999999999999999", []byte(nil))
+	f.Add("application/json", "tag:waybill.dev,2026:shop.json/2", []byte("{}"))
 	app := NewApp("shop")
 	s := app.Service("s")
 	asProtobuf := NewTask[*wrapperspb.StringValue](s, "protobuf", From(s))
 	asJSON := NewTask[welcome](s, "json", From(s))
 	d := &Dispatcher{}
-	f.Fuzz(func(_ *testing.T, contentType string, body []byte) {
-		var m *wrapperspb.StringValue
-		_ = d.decode(asProtobuf.route, contentType, body, &m)
-		var w welcome
-		_ = d.decode(asJSON.route, contentType, body, &w)
+	f.Fuzz(func(_ *testing.T, contentType, dataSchema string, body []byte) {
+		in := &incoming{contentType, dataSchema, body}
+		_, _ = read[*wrapperspb.StringValue](d, asProtobuf.route, in)
+		_, _ = read[welcome](d, asJSON.route, in)
 	})
 }

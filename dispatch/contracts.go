@@ -1,5 +1,7 @@
 package dispatch
 
+import "reflect"
+
 // Task is a route to one receiver, later: a message of type M by Cloud Tasks.
 // Declare it with [NewTask], send it with [Send], receive it with [Handle].
 type Task[M any] struct {
@@ -51,7 +53,7 @@ type Subscription[M any] struct {
 // Without [Retry] a message is tried 10 times, 1 second to 10 minutes apart; without [Deadline] its handler has 30 seconds.
 func (e *Event[M]) To(receiver *Service, name string, options ...SubscriptionOption) *Subscription[M] {
 	r := newRoute(KindSubscription, receiver, name)
-	r.event, r.codec, r.ceType = e.route, e.codec, e.ceType
+	r.event, r.codec, r.schema, r.ceType = e.route, e.codec, e.schema, e.ceType
 	if e.app != nil {
 		r.app = e.app // the event's app is where a receiver of another app must be noticed
 	}
@@ -121,4 +123,5 @@ func setCodec[M any](r *route) {
 		return
 	}
 	r.codec = codecFor[M](r.app.codecs)
+	r.schema = r.app.schemas[reflect.TypeFor[M]()]
 }

@@ -10,17 +10,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"waybill.dev/dispatch/internal/wire"
 	"waybill.dev/pubsub"
-)
-
-// Attributes that a dead letter has beside those of the message itself. Pub/Sub's own dead-lettering, the backstop
-// behind Waybill's, adds CloudPubSubDeadLetterSource... instead.
-const (
-	attrDeadRoute    = "waybill-dead-route"    // the task or subscription that failed
-	attrDeadCause    = "waybill-dead-cause"    // the last error's text
-	attrDeadAttempts = "waybill-dead-attempts" // how often it was tried; 0 where the transport does not count
-	attrDeadTime     = "waybill-dead-time"
-	attrDeadKey      = "waybill-dead-ordering-key"
+	"waybill.dev/tasks"
 )
 
 // Pub/Sub's limits, which every dead letter must keep, or it could never be kept itself.
@@ -42,6 +34,10 @@ type deadLetter struct {
 	attempt     int
 	cause       error
 	orderingKey string
+	route       string    // the name that it came by
+	received    time.Time // the last attempt
+	published   time.Time // of an event: when Pub/Sub took it
+	caller, url string    // of a task: who sent it, and where to
 }
 
 // bury puts a message into its route's dead-letter topic. Only when that has succeeded may it be acknowledged.
@@ -50,26 +46,33 @@ type deadLetter struct {
 // held up by another's failure.
 func (d *Dispatcher) bury(ctx context.Context, r *route, l deadLetter) error {
 	topic := d.env.deadTopicOf(r)
-	if _, err := d.pubsub.Publish(ctx, topic, pubsub.Message{Data: l.body, Attributes: l.marked(r, d.now())}); err != nil {
+	if _, err := d.pubsub.Publish(ctx, topic, pubsub.Message{Data: l.body, Attributes: l.marked(d.now())}); err != nil {
 		return fmt.Errorf("the dead letter could not be published to %s: %w", topic, err)
 	}
 	return nil
 }
 
 // marked are the attributes of the copy: ours first, then as much of what came as Pub/Sub lets one publish.
-func (l deadLetter) marked(r *route, now time.Time) map[string]string {
+func (l deadLetter) marked(now time.Time) map[string]string {
 	attributes := map[string]string{
-		attrID:           firstOf(l.attributes[attrID], l.fallbackID),
-		attrDeadRoute:    r.name,
-		attrDeadCause:    l.cause.Error(),
-		attrDeadAttempts: strconv.Itoa(l.attempt),
-		attrDeadTime:     now.UTC().Format(time.RFC3339Nano),
+		attrID:            firstOf(l.attributes[attrID], l.fallbackID),
+		wire.DeadRoute:    l.route,
+		wire.DeadCause:    l.cause.Error(),
+		wire.DeadAttempts: strconv.Itoa(l.attempt),
+		wire.DeadTime:     now.UTC().Format(time.RFC3339Nano),
+		wire.DeadReceived: l.received.UTC().Format(time.RFC3339Nano),
 	}
-	if l.orderingKey != "" {
-		attributes[attrDeadKey] = l.orderingKey
+	for name, value := range map[string]string{wire.DeadKey: l.orderingKey, wire.DeadCaller: l.caller, wire.DeadURL: l.url} {
+		if value != "" {
+			attributes[name] = value
+		}
+	}
+	if !l.published.IsZero() {
+		attributes[wire.DeadPublished] = l.published.UTC().Format(time.RFC3339Nano)
 	}
 	for _, key := range slices.Sorted(maps.Keys(l.attributes)) { // sorted: "ce-" and "content-type" come before most others
 		_, ours := attributes[key]
+		ours = ours || strings.HasPrefix(key, wire.Dead)            // what a sender calls so is not what it says
 		reserved := strings.HasPrefix(strings.ToLower(key), "goog") // Pub/Sub adds them by itself, and lets nobody else
 		if !ours && !reserved && key != "" && len(key) <= maxAttributeKey && len(attributes) < maxAttributes {
 			attributes[key] = l.attributes[key]
@@ -79,6 +82,33 @@ func (l deadLetter) marked(r *route, now time.Time) map[string]string {
 		attributes[key] = truncate(value, maxAttributeValue)
 	}
 	return attributes
+}
+
+// attributesOfTask are a task's headers as attributes, but for those of the request itself.
+func attributesOfTask(t *tasks.Delivery) map[string]string {
+	attributes := make(map[string]string, len(t.Header))
+	for name, values := range t.Header {
+		if !ofRequest(name) {
+			attributes[strings.ToLower(name)] = strings.Join(values, ", ")
+		}
+	}
+	return attributes
+}
+
+// ofRequest reports whether a header, in net/http's canonical form, was added on the way: by Cloud Tasks, by Cloud Run or a
+// proxy, or by HTTP itself. The token is gone already.
+func ofRequest(name string) bool {
+	switch name {
+	case "Accept", "Accept-Encoding", "Connection", "Content-Length", "Forwarded", "From", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+		"User-Agent", "Via", "X-Cloud-Trace-Context":
+		return true
+	}
+	for _, prefix := range []string{"Proxy-", "X-Appengine-", "X-Cloudtasks-", "X-Forwarded-", "X-Goog", "X-Serverless-"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // truncate cuts s to n bytes at most, between characters.

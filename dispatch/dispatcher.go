@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"waybill.dev/auth"
-	"waybill.dev/pubsub"
 	"waybill.dev/tasks"
 )
 
@@ -20,25 +19,36 @@ import (
 // It is an http.Handler that serves the endpoints of the service's tasks, subscriptions and calls. All its methods
 // and the functions that take it may be used by several goroutines at once; register handlers before serving.
 type Dispatcher struct {
-	service *Service
-	env     *Environment
-	log     *slog.Logger
-	grace   time.Duration
-	source  string // the ce-source of what this service sends
-	now     func() time.Time
+	service    *Service
+	env        *Environment
+	log        *slog.Logger
+	grace      time.Duration
+	drainDelay time.Duration
+	source     string // the ce-source of what this service sends
+	now        func() time.Time
 
-	tasks   *tasks.Client
-	pubsub  *pubsub.Client
-	tasksTo map[*route]tasks.Task // what all tasks of a route share
-	topics  map[*route]string     // of the events that this service owns
+	middleware []Middleware
+	sending    SendFunc // through the send middleware; nil without any
+	onExpired  func(context.Context, Message)
+
+	transport Transport // nil for Google's clients and the network
+
+	tasks   enqueuer
+	pubsub  publisher
+	tasksTo map[*route]taskTarget
+	topics  map[*route]string // of the events that this service owns
 	calls   map[*route]*caller
 
 	receivers map[string]*receiver // by path; like the maps above, it does not change after Open
 	setup     sync.Mutex
-	problems  []error // what was wrong with calls of Handle and Answer
+	verifier  *auth.Verifier          // of all that may send here; nil until somebody may
+	problems  []error                 // what was wrong with calls of Handle and Answer
+	mounted   map[string]http.Handler // by path: what is served beside the routes
 
+	slots    chan struct{}  // of the handlers that may run at once; nil without a bound
 	inbound  *gate          // handlers that run
 	outbound *gate          // sends and requests under way
+	beside   *background    // what runs beside the handlers
 	closers  []func() error // of what Open made beside the clients
 	closing  atomic.Bool
 	draining chan struct{} // closed when Shutdown begins
@@ -46,31 +56,51 @@ type Dispatcher struct {
 	closeErr error
 }
 
-// receiver is the endpoint of one inbound route.
+// receiver is an endpoint of one inbound route.
 type receiver struct {
 	route    *route
+	name     string // that its messages come by: the route's, or an alias
 	verifier *auth.Verifier
 	handler  atomic.Pointer[http.Handler]
 	without  http.Handler // answers while there is no handler
 }
 
+// taskTarget is where a route's tasks go.
+type taskTarget struct {
+	task   tasks.Task // what all of them share
+	queues []string   // full names, one or more, see Rate
+}
+
 func newDispatcher(s *Service, cfg Config) *Dispatcher {
-	return &Dispatcher{
-		service:   s,
-		env:       cfg.Environment,
-		log:       cfg.Logger.With(slog.String("service", s.name)),
-		grace:     cfg.ShutdownGrace,
-		source:    "/" + s.app.name + "/" + s.name,
-		now:       cfg.Now,
-		tasksTo:   map[*route]tasks.Task{},
+	d := &Dispatcher{
+		service:    s,
+		env:        cfg.Environment,
+		log:        cfg.Logger.With(slog.String("service", s.name)),
+		grace:      cfg.ShutdownGrace,
+		drainDelay: cfg.DrainDelay,
+		source:     "/" + s.app.name + "/" + s.name,
+		now:        cfg.Now,
+
+		middleware: cfg.Middleware,
+		onExpired:  cfg.OnExpired,
+		transport:  cfg.Transport,
+
+		tasksTo:   map[*route]taskTarget{},
 		topics:    map[*route]string{},
 		calls:     map[*route]*caller{},
 		receivers: map[string]*receiver{},
+		mounted:   map[string]http.Handler{},
 		inbound:   newGate(),
 		outbound:  newGate(),
+		beside:    newBackground(),
 		draining:  make(chan struct{}),
 		closed:    make(chan struct{}),
 	}
+	if cfg.Concurrency > 0 {
+		d.slots = make(chan struct{}, cfg.Concurrency)
+	}
+	d.sending = chainSends(cfg.SendMiddleware)
+	return d
 }
 
 // Service is the service that this Dispatcher belongs to.
@@ -101,7 +131,7 @@ func (r *route) registration() string {
 }
 
 // mount puts a handler at its route's endpoint. What is wrong is kept for Check.
-func (d *Dispatcher) mount(r *route, options []HandleOption, build func(*receiver) (http.Handler, error)) {
+func (d *Dispatcher) mount(r *route, options []HandleOption, run HandlerFunc, build func(*receiver, HandlerFunc) (http.Handler, error)) {
 	d.setup.Lock()
 	defer d.setup.Unlock()
 	at := d.receivers[r.path]
@@ -116,16 +146,36 @@ func (d *Dispatcher) mount(r *route, options []HandleOption, build func(*receive
 	case at.handler.Load() != nil:
 		d.problems = append(d.problems, fmt.Errorf("%s has two handlers; keep one", r))
 		return
+	case run == nil:
+		d.problems = append(d.problems, fmt.Errorf("%s: dispatch.%s got no function", r, r.registration()))
+		return
 	}
-	h, err := build(at)
-	if err == nil {
-		h, err = d.limited(r, h, options)
-	}
+	o, err := d.handleOptions(options)
 	if err != nil {
 		d.problems = append(d.problems, fmt.Errorf("%s: %w", r, err))
 		return
 	}
-	at.handler.Store(&h)
+	slots, run := o.slots(), chain(run, o.middleware)
+	for _, at := range d.receiversOf(r) {
+		h, err := build(at, run)
+		if err != nil {
+			d.problems = append(d.problems, fmt.Errorf("%s: %w", r, err))
+			return
+		}
+		if slots != nil {
+			h = &limiter{slots: slots, next: h, log: d.log.With(slog.String("route", at.name))}
+		}
+		at.handler.Store(&h)
+	}
+}
+
+// receiversOf are the endpoints of a route of this service: by its name, and by each alias.
+func (d *Dispatcher) receiversOf(r *route) []*receiver {
+	all := []*receiver{d.receivers[r.path]}
+	for _, alias := range r.aliases {
+		all = append(all, d.receivers[r.pathOf(alias)])
+	}
+	return all
 }
 
 // ServeHTTP receives a task, a push or a call. It verifies who sends before it reads the body.
@@ -134,7 +184,11 @@ func (d *Dispatcher) mount(r *route, options []HandleOption, build func(*receive
 // while it shuts down.
 func (d *Dispatcher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	at := d.receivers[r.URL.Path]
-	if at == nil {
+	other := d.mountedAt(at, r.URL.Path)
+	if at == nil && other == nil {
+		if d.health(w, r) {
+			return
+		}
 		d.log.WarnContext(r.Context(), "request refused: no route at this path", slog.String("path", r.URL.Path))
 		http.Error(w, fmt.Sprintf("service %q has no route at this path; compare the sender's contracts and URL with the receiver's", d.service.name), http.StatusNotFound)
 		return
@@ -144,6 +198,20 @@ func (d *Dispatcher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer d.inbound.leave()
+	if other != nil {
+		other.ServeHTTP(w, r)
+		return
+	}
+	if d.slots != nil {
+		select {
+		case d.slots <- struct{}{}:
+			defer func() { <-d.slots }()
+		default:
+			d.log.WarnContext(r.Context(), "request refused: the process's concurrency is used up", slog.String("route", at.name), slog.Int("concurrency", cap(d.slots)))
+			refuseForNow(w, http.StatusTooManyRequests, "this instance runs as much as it may; try again")
+			return
+		}
+	}
 	if h := at.handler.Load(); h != nil {
 		(*h).ServeHTTP(w, r)
 		return
@@ -171,15 +239,22 @@ func refuseForNow(w http.ResponseWriter, status int, reason string) {
 	http.Error(w, reason, status)
 }
 
-// Shutdown stops receiving, waits for the handlers that run, then stops sending, flushes what is not yet sent and
-// frees the clients. New requests are answered 503 from the first moment; Send and Request return [ErrClosed] once
-// the handlers have ended. It blocks until all of that is done, or ctx is: then it says what was left behind. A second call waits
-// for the first. ListenAndServe and Serve return after it.
+// Shutdown turns readiness false, waits Config.DrainDelay, stops receiving, waits for the handlers that run, ends what
+// [Dispatcher.Background] runs, then stops sending, flushes what is not yet sent and frees the clients. Once the delay is over, new
+// messages are answered 503 and come again; Send and Request return [ErrClosed] once handlers and background work have ended.
+//
+// It blocks until all of that is done, or ctx is: then it says what was left behind. Where there is background work, the handlers
+// have three quarters of the time. A second call waits for the first. ListenAndServe and Serve return after it.
 func (d *Dispatcher) Shutdown(ctx context.Context) error {
 	if d.closing.CompareAndSwap(false, true) {
 		close(d.draining)
 		d.closeErr = d.shutdown(ctx)
 		close(d.closed)
+	}
+	select {
+	case <-d.closed: // looked at first: what was left behind says more than that the time is over
+		return d.closeErr
+	default:
 	}
 	select {
 	case <-d.closed:
@@ -191,14 +266,41 @@ func (d *Dispatcher) Shutdown(ctx context.Context) error {
 
 func (d *Dispatcher) shutdown(ctx context.Context) error {
 	var problems []error
-	if err := d.inbound.close(ctx); err != nil {
+	d.waitForBalancers(ctx)
+	handlers, cancel := d.timeForHandlers(ctx)
+	defer cancel()
+	if err := d.inbound.close(handlers); err != nil {
 		problems = append(problems, fmt.Errorf("%d handlers still run, and their messages will be delivered again; a longer Config.ShutdownGrace gives them time: %w", d.inbound.count(), err))
 	}
+	problems = append(problems, d.beside.close(ctx)...)
 	if err := d.outbound.close(ctx); err != nil {
 		problems = append(problems, fmt.Errorf("%d sends are still under way, and may or may not be accepted: %w", d.outbound.count(), err))
 	}
 	problems = append(problems, d.disconnect(ctx)...)
 	return joinProblems("shutting down "+d.service.String(), problems)
+}
+
+// waitForBalancers gives whoever looks at the readiness the time to see it.
+func (d *Dispatcher) waitForBalancers(ctx context.Context) {
+	if d.drainDelay <= 0 {
+		return
+	}
+	timer := time.NewTimer(d.drainDelay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// timeForHandlers keeps a quarter of what is left for background work, if there is any: a handler that hangs must not
+// take away the time in which a relay sends what the others have left.
+func (d *Dispatcher) timeForHandlers(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok || d.beside.count() == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, time.Until(deadline)*3/4)
 }
 
 // Close is Shutdown within Config.ShutdownGrace.

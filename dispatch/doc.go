@@ -32,6 +32,36 @@
 // [Request] runs the handler at most once, unless the declaration has [Retry], which says that repeating does no harm, or the
 // handler itself asks to be called again: by [RetryAfter], or by answering 429.
 //
+// # Deadlines
+//
+// A route's [Deadline] ends its handler's context, 5 seconds before Cloud Tasks or Pub/Sub stop waiting. A message with [Expires]
+// is dropped once it is stale. What a caller has left crosses with [Request], so its receiver stops when nobody waits any more; it
+// never shortens what a handler sends, only the time in which it must be accepted.
+//
+// # Pressure
+//
+//	too many at once for a handler, or a process    [Concurrency], [Config].Concurrency: 429 with Retry-After
+//	too many a second for a receiver                [Rate]: its queues dispatch no faster
+//	more than one queue of Cloud Tasks takes        [Rate]: several queues, by key
+//	more events than Pub/Sub accepts in time        Send waits for room: 10,000 messages or 100 MB are outstanding at most
+//	a receiver of calls that fails                  at most one retry for each ten requests, beyond a small reserve
+//
+// # Life of a process
+//
+// [Dispatcher.ListenAndServe] ends in order, within [Config].ShutdownGrace: [ReadyPath] turns to 503; after [Config].DrainDelay new messages are
+// answered 503 and come again; handlers finish; what [Dispatcher.Background] runs is told, and may still send; what waits to be published is
+// flushed; connections close. A second signal ends the process at once.
+//
+// # Middleware
+//
+// [Middleware] wraps handlers and [SendMiddleware] wraps sends, in net/http's manner, the first outermost.
+//
+// # Change over time
+//
+// Services are rolled out one by one, and messages are in flight for days. A route that is renamed receives by its [Alias] too. A message
+// whose schema changes beyond what decoding bears has a [Version], and receivers accept older ones; what is newer than a receiver is
+// tried again. A changed [Rate] takes effect for the keys that come after it. An event keeps its name: renaming one is declaring another.
+//
 // # Identity
 //
 // Every message carries an OIDC ID token for the receiver's audience: a task's and a call's of the sender's own service
@@ -49,7 +79,7 @@
 //	401  no valid token                          403  a valid token of somebody not declared
 //	404  no such route
 //	422  a call's Permanent
-//	429  the handler's Concurrency is used up
+//	429  the handler's Concurrency, or the process's, is used up
 //	500  the handler failed or panicked
 //	503  no handler yet, shutting down, the dead letter could not be kept, the issuer's keys are unavailable, RetryAfter
 //

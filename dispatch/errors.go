@@ -15,6 +15,8 @@ var (
 	ErrOption = errors.New("an option that this route cannot honour")
 	// ErrTooLarge: the message exceeds what its transport takes. Nothing has left.
 	ErrTooLarge = errors.New("too large")
+	// ErrEnvelope: an [Envelope] is incomplete, or newer than this build. Nothing has left.
+	ErrEnvelope = errors.New("an envelope that this build cannot send")
 	// ErrClosed: the Dispatcher is shut down. Nothing has left.
 	ErrClosed = errors.New("the dispatcher is closed")
 	// ErrAmbiguous: the connection broke after the message had left, so it may or may not have been accepted.

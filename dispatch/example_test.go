@@ -203,14 +203,16 @@ type localRun struct {
 	stop      []func()
 }
 
-func startLocally(ctx context.Context) (*localRun, error) {
+func startLocally(ctx context.Context) (*localRun, error) { return startApp(ctx, App) }
+
+func startApp(ctx context.Context, app *dispatch.App) (*localRun, error) {
 	emu, err := emulator.Start(ctx, emulator.Config{Listen: "127.0.0.1:0"})
 	if err != nil {
 		return nil, err
 	}
 	l := &localRun{emulator: emu, listeners: map[string]net.Listener{}}
 	l.env = &dispatch.Environment{Project: "demo", Location: "us-central1", Emulator: emu.Addr(), Services: map[string]dispatch.ServiceEnvironment{}}
-	for _, name := range App.Services() {
+	for _, name := range app.Services() {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
@@ -222,7 +224,7 @@ func startLocally(ctx context.Context) (*localRun, error) {
 		l.listeners[name] = listener
 		l.env.Services[name] = dispatch.ServiceEnvironment{URL: "http://" + listener.Addr().String(), CredentialsJSON: key}
 	}
-	plan, err := deploy.NewPlan(App, l.env)
+	plan, err := deploy.NewPlan(app, l.env)
 	if err != nil {
 		return nil, err
 	}
@@ -236,7 +238,11 @@ func (l *localRun) config() dispatch.Config {
 
 // run opens a service, has its handlers registered, and serves it until Close.
 func (l *localRun) run(ctx context.Context, s *dispatch.Service, register func(*dispatch.Dispatcher)) {
-	d, err := dispatch.Open(ctx, s, l.config())
+	l.runWith(ctx, s, l.config(), register)
+}
+
+func (l *localRun) runWith(ctx context.Context, s *dispatch.Service, config dispatch.Config, register func(*dispatch.Dispatcher)) {
+	d, err := dispatch.Open(ctx, s, config)
 	if err != nil {
 		panic(err)
 	}

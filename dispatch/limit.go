@@ -1,17 +1,20 @@
 package dispatch
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 )
 
-// HandleOption is an option of [Handle] and [Answer]: [Concurrency].
+// HandleOption is an option of [Handle] and [Answer]: [Concurrency], [Middleware].
 type HandleOption interface{ applyHandle(*handleOptions) }
 
 type handleOptions struct {
 	limited     bool
 	concurrency int
+	middleware  []Middleware
 }
 
 // Concurrency bounds how many runs of one handler this process has at once. What comes beyond is answered 429 with
@@ -24,19 +27,27 @@ type Concurrency int
 
 func (o Concurrency) applyHandle(h *handleOptions) { h.limited, h.concurrency = true, int(o) }
 
-// limited puts a handler's options around it.
-func (d *Dispatcher) limited(r *route, h http.Handler, options []HandleOption) (http.Handler, error) {
-	var o handleOptions
+// handleOptions are a handler's options, after those of all handlers.
+func (d *Dispatcher) handleOptions(options []HandleOption) (*handleOptions, error) {
+	o := &handleOptions{middleware: slices.Clone(d.middleware)}
 	for _, option := range options {
-		option.applyHandle(&o)
+		option.applyHandle(o)
 	}
-	if !o.limited {
-		return h, nil
-	}
-	if o.concurrency < 1 {
+	if o.limited && o.concurrency < 1 {
 		return nil, fmt.Errorf("Concurrency(%d) never lets the handler run; give 1 or more, or leave it out", o.concurrency)
 	}
-	return &limiter{slots: make(chan struct{}, o.concurrency), next: h, log: d.log.With(slog.String("route", r.name))}, nil
+	if slices.ContainsFunc(o.middleware, func(m Middleware) bool { return m == nil }) {
+		return nil, errors.New("a Middleware is nil; leave it out")
+	}
+	return o, nil
+}
+
+// slots are what the runs of a limited handler share, by whatever name of the route their messages come; nil without a limit.
+func (o *handleOptions) slots() chan struct{} {
+	if !o.limited {
+		return nil
+	}
+	return make(chan struct{}, o.concurrency)
 }
 
 // limiter lets as many requests through at once as it has slots. It stands before verification, which is quick and comes

@@ -38,6 +38,8 @@ type Message struct {
 	ID string
 	// Route is the name of the receiving task, subscription or call.
 	Route string
+	// Alias is the older name of the route that it came by, see [Alias]; empty for its present one.
+	Alias string
 	// Attempt counts from 1. A call's is always 1: its caller's retries are not counted on the wire.
 	Attempt int
 	// Caller is who was verified: for a task or a call the sender's own account, for an event the app's push account.
@@ -47,6 +49,8 @@ type Message struct {
 	Via    Via
 	// PublishedAt is when the sender sent it, by its own clock.
 	PublishedAt time.Time
+	// ExpiresAt is when it is dropped instead of being handled, see [Expires]; zero for never.
+	ExpiresAt time.Time
 }
 
 type messageKey struct{}
@@ -54,10 +58,15 @@ type messageKey struct{}
 // MessageFrom returns what is known of the message that the handler with this context runs for.
 // Outside a handler it returns the zero Message.
 func MessageFrom(ctx context.Context) Message {
-	if m, ok := ctx.Value(messageKey{}).(*Message); ok {
-		return *m
+	if f, ok := ctx.Value(messageKey{}).(*inflight); ok {
+		return f.Message
 	}
 	return Message{}
+}
+
+// ContextWithMessage returns a context as a handler gets it, for calling a handler in a test of one's own.
+func ContextWithMessage(ctx context.Context, m Message) context.Context {
+	return context.WithValue(ctx, messageKey{}, &inflight{Message: m})
 }
 
 // newID returns an ID of its own for a message without a key: a UUIDv7, which sorts by time.

@@ -2,16 +2,16 @@ package dispatch
 
 import "time"
 
-// TaskOption is an option of [NewTask]: [From], [Retry], [Deadline], [Path].
+// TaskOption is an option of [NewTask]: [From], [Retry], [Deadline], [Expires], [Rate], [Alias], [Path].
 type TaskOption interface{ applyTask(*route) }
 
 // EventOption is an option of [NewEvent] for messages of type M: [OrderBy].
 type EventOption[M any] interface{ applyEvent(*Event[M]) }
 
-// SubscriptionOption is an option of [Event.To]: [Retry], [Deadline], [Path].
+// SubscriptionOption is an option of [Event.To]: [Retry], [Deadline], [Expires], [Alias], [Path].
 type SubscriptionOption interface{ applySubscription(*route) }
 
-// CallOption is an option of [NewCall]: [From], [Retry], [Deadline], [Path].
+// CallOption is an option of [NewCall]: [From], [Retry], [Deadline], [Alias], [Path].
 type CallOption interface{ applyCall(*route) }
 
 // FromOption names who may send. See [From].
@@ -48,7 +48,9 @@ func (o Retry) applyCall(r *route)         { r.retry = &o }
 // Deadline declares how long one run of the handler may take; its context ends then. Default 30 s.
 // Cloud Tasks and Pub/Sub wait 5 seconds longer, so the longest is 29 min 55 s for a task and 595 s for a subscription.
 //
-// On a call it spans the caller's retries too, and as an option of [Request] it may shorten the declared one.
+// On a call it spans the caller's retries too, and as an option of [Request] it may shorten the declared one. What is left
+// of the caller's time crosses the wire, and the handler's context ends no later. It goes on with the requests that the
+// handler makes, and never with what it sends: a task or an event has its own route's deadline.
 type Deadline time.Duration
 
 func (o Deadline) applyTask(r *route)         { r.deadline = time.Duration(o) }

@@ -64,7 +64,7 @@ func Request[Q, R any](ctx context.Context, d *Dispatcher, call *Call[Q, R], que
 	}
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
-	contentType, answer, err := d.roundTrip(ctx, r, body)
+	contentType, answer, err := d.ask(ctx, r, body)
 	if err != nil {
 		return reply, fmt.Errorf("dispatch: %s to service %q: %w", r, r.to.name, err)
 	}
@@ -94,8 +94,21 @@ func (r *route) requestDeadline(options []RequestOption) (time.Duration, error) 
 	return o.deadline, nil
 }
 
-// roundTrip sends an encoded question and returns the encoded answer.
-func (d *Dispatcher) roundTrip(ctx context.Context, r *route, body []byte) (contentType string, answer []byte, err error) {
+// ask sends an encoded question, by way of the middleware if there is any, and returns the encoded answer.
+func (d *Dispatcher) ask(ctx context.Context, r *route, body []byte) (contentType string, answer []byte, err error) {
+	id, err := newID()
+	if err != nil {
+		return "", nil, err
+	}
+	if d.sending != nil {
+		return d.askThrough(ctx, r, id, body)
+	}
+	return d.roundTrip(ctx, r, id, body, nil)
+}
+
+// roundTrip sends an encoded question and returns the encoded answer. attributes are those that have come through the send
+// middleware, or nil.
+func (d *Dispatcher) roundTrip(ctx context.Context, r *route, id string, body []byte, attributes map[string]string) (contentType string, answer []byte, err error) {
 	if len(body) > maxCallBody {
 		return "", nil, fmt.Errorf("%w: the question has %d bytes and a call takes %d at most; store it and send where it is, nothing was sent", ErrTooLarge, len(body), maxCallBody)
 	}
@@ -103,13 +116,14 @@ func (d *Dispatcher) roundTrip(ctx context.Context, r *route, body []byte) (cont
 		return "", nil, fmt.Errorf("%w, nothing was sent; request before Close or Shutdown", ErrClosed)
 	}
 	defer d.outbound.leave()
-	id, err := newID()
-	if err != nil {
-		return "", nil, err
-	}
 	c := d.calls[r]
-	header := make(http.Header, 11) // with room for the two that carry the token
-	d.setHeader(ctx, header, r, id)
+	header := make(http.Header, 12) // with room for the two that carry the token, and for the timeout
+	if attributes == nil {
+		d.setHeader(ctx, header, r, id)
+	}
+	for name, value := range attributes {
+		header.Set(name, value)
+	}
 	request := (&http.Request{
 		Method:        http.MethodPost,
 		URL:           c.url,
@@ -148,6 +162,9 @@ func (d *Dispatcher) setHeader(ctx context.Context, h http.Header, r *route, id 
 	h["Ce-Specversion"] = []string{specVersion}
 	h["Ce-Time"] = []string{d.now().UTC().Format(time.RFC3339Nano)}
 	h["Content-Type"] = []string{r.codec.ContentType()}
+	if r.schema != nil && r.schema.current > 1 {
+		h[headerDataSchema] = []string{r.dataSchema()}
+	}
 	injectTrace(ctx, propagation.HeaderCarrier(h))
 }
 

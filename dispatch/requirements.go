@@ -21,6 +21,7 @@ type edges struct {
 	owns       []*route // events
 	calls      []*route
 	receives   []*route // tasks, subscriptions and calls
+	carried    bool     // by a Config.Transport: neither Google's clients nor accounts nor credentials are needed
 }
 
 func edgesOf(s *Service) edges {
@@ -60,6 +61,18 @@ func requirements(s *Service, e *Environment, edges edges) []error {
 	if e.Location == "" && len(edges.sendsTasks) > 0 {
 		p("the environment has no location, which %s needs for its queues; add \"location\", such as us-central1", s)
 	}
+	if !edges.carried {
+		problems = append(problems, requireEndpoints(s, e, edges)...)
+	}
+	problems = append(problems, requireOthers(s, e, edges)...)
+	problems = append(problems, requireOwn(s, e, edges)...)
+	return problems
+}
+
+// requireEndpoints checks that all messages would go to emulators, or none.
+func requireEndpoints(s *Service, e *Environment, edges edges) []error {
+	var problems []error
+	p := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	if e.local() && e.TasksEndpoint() == "" && len(edges.sendsTasks) > 0 {
 		p("Pub/Sub is an emulator but Cloud Tasks is not, so %s would send its tasks to Google Cloud; set %s too", s, envTasks)
 	}
@@ -69,8 +82,6 @@ func requirements(s *Service, e *Environment, edges edges) []error {
 	if edges.needsPubSub() {
 		problems = append(problems, e.pubsubVariable()...)
 	}
-	problems = append(problems, requireOthers(s, e, edges)...)
-	problems = append(problems, requireOwn(s, e, edges)...)
 	return problems
 }
 
@@ -112,7 +123,7 @@ func requireOthers(s *Service, e *Environment, edges edges) []error {
 				problems = append(problems, fmt.Errorf("the environment has neither a project nor a service_account for service %q, so %s cannot tell who may send %s; add one",
 					from.name, s, r))
 			}
-			if !known[from.name] {
+			if !known[from.name] && !edges.carried {
 				problems = append(problems, e.accountName(s.app, from.name)...)
 			}
 			known[from.name] = true
@@ -151,10 +162,10 @@ func requireOwn(s *Service, e *Environment, edges edges) []error {
 	if len(edges.sendsTasks) > 0 && own.ServiceAccount == "" {
 		problems = append(problems, fmt.Errorf("the environment has neither a project nor a service_account for service %q, which its tasks must be sent as; add one", s.name))
 	}
-	if len(edges.sendsTasks)+len(edges.calls) > 0 {
+	if len(edges.sendsTasks)+len(edges.calls) > 0 && !edges.carried {
 		problems = append(problems, e.accountName(s.app, s.name)...)
 	}
-	if len(edges.calls) > 0 && e.local() {
+	if len(edges.calls) > 0 && e.local() && !edges.carried {
 		problems = append(problems, requireLocalCredentials(s, e, own)...)
 	}
 	return problems
@@ -203,17 +214,22 @@ func callersOf(r *route, e *Environment) []string {
 	return callers
 }
 
-// queueOf, topicOf, subscriptionOf and deadTopicOf are the full names of a route's resources.
-func (e *Environment) queueOf(r *route) string {
-	return names.Queue(e.Project, e.Location, e.Resource(r.app, r.name))
-}
-
 func (e *Environment) topicOf(r *route) string {
 	return names.Topic(e.Project, e.Resource(r.app, r.name))
 }
 
-func (e *Environment) subscriptionOf(r *route) string {
-	return names.Subscription(e.Project, e.Resource(r.app, r.name))
+// queuesOf are all queues of a task.
+func (e *Environment) queuesOf(r *route) []string {
+	queues := make([]string, r.rate.queues())
+	for i := range queues {
+		queues[i] = names.Queue(e.Project, e.Location, names.Shard(e.Resource(r.app, r.name), i+1))
+	}
+	return queues
+}
+
+// subscriptionNamed is the subscription whose messages come by this name of the route.
+func (e *Environment) subscriptionNamed(r *route, name string) string {
+	return names.Subscription(e.Project, e.Resource(r.app, name))
 }
 
 func (e *Environment) deadTopicOf(r *route) string {

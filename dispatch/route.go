@@ -55,7 +55,11 @@ type route struct {
 	ceType   string // the CloudEvents type of its messages: APP.ROUTE; a subscription's are its event's
 	retry    *Retry
 	deadline time.Duration
-	codec    Codec // of the message; of a call, of the question
+	expires  *Expires
+	rate     Rate     // of a task
+	aliases  []string // names that it had before
+	codec    Codec    // of the message; of a call, of the question
+	schema   *schema  // of the message, if it is not of version 1
 	problems []error
 }
 
@@ -89,6 +93,9 @@ func (r *route) register() {
 	}
 	r.app.mu.Lock()
 	defer r.app.mu.Unlock()
+	if r.schema != nil {
+		r.schema.used = true
+	}
 	r.app.routes = append(r.app.routes, r)
 }
 
@@ -137,8 +144,14 @@ func (r *route) validate() []error {
 		strings.Contains(r.path, "/../") || strings.HasSuffix(r.path, "/..")) {
 		p("dispatch.Path(%q): a path starts with a slash and has no query, escape, space or empty segment", r.path)
 	}
+	if r.kind != KindEvent && (r.path == ReadyPath || r.path == LivePath) {
+		p("dispatch.Path(%q) is where the process says how it is; use another path", r.path)
+	}
 	r.validateRetry(p)
 	r.validateDeadline(p)
+	r.validateExpires(p)
+	r.validateRate(p)
+	r.validateAliases(p)
 	return checked.problems
 }
 
@@ -253,6 +266,8 @@ type RouteInfo struct {
 	TransportDeadline time.Duration // the task's dispatch deadline, or the subscription's ack deadline
 	BackstopAttempts  int           // of a subscription: the attempts of Pub/Sub's own dead-letter policy
 	Ordered           bool          // of an event and its subscriptions
+	Queues            []Rate        // of a task: the share of its rate that each of its queues has, one or more
+	Aliases           []string      // names that it had before, and still receives by
 }
 
 // Routes lists the app's routes in the order of their declaration.
@@ -273,6 +288,10 @@ func (a *App) Routes() []RouteInfo {
 		}
 		if r.kind != KindEvent {
 			info.Retry, info.Deadline, info.TransportDeadline = r.effectiveRetry(), r.effectiveDeadline(), r.transportDeadline()
+		}
+		info.Aliases = slices.Clone(r.aliases)
+		if r.kind == KindTask {
+			info.Queues = r.rate.shares()
 		}
 		if r.kind == KindSubscription {
 			info.BackstopAttempts = min(info.Retry.MaxAttempts+backstopAttempts, maxDeliveryAttempts)

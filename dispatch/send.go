@@ -13,21 +13,23 @@ import (
 	"waybill.dev/tasks"
 )
 
-// Sender is what [Send] sends through: a [Dispatcher]. It is sealed.
+// Sender is what [Send] sends through: a [Dispatcher], or one that keeps the message for later, such as an outbox bound to
+// a transaction (see [Deferred]). It is sealed.
 type Sender interface {
 	dispatcher() *Dispatcher
 	send(context.Context, *outgoing) (Receipt, error)
 }
 
-// SendOption is an option of [Send]: [Key], [After], [At].
+// SendOption is an option of [Send]: [Key], [After], [At], [Expires].
 type SendOption interface{ applySend(*sendOptions) }
 
 type sendOptions struct {
 	keyed, delayed, timed bool // which of them were given
 
-	key   string
-	after time.Duration
-	at    time.Time
+	key     string
+	after   time.Duration
+	at      time.Time
+	expires *Expires
 }
 
 // Key makes sending again harmless. It makes the message's ID, so the same key on the same route is the same message.
@@ -54,7 +56,7 @@ func (o At) applySend(s *sendOptions) { s.timed, s.at = true, time.Time(o) }
 type Receipt struct {
 	ID           string    // the message's ID, the same at the receiver
 	Via          Via       // how it travels
-	Name         string    // the task's full name, or the Pub/Sub message's id
+	Name         string    // the task's full name, or the Pub/Sub message's id; empty for what was kept to be sent later
 	Duplicate    bool      // a task with this key was there already, perhaps from this very Send, whose answer was lost; this one was dropped
 	ScheduledFor time.Time // of a task with After or At: its time; zero otherwise, and for a duplicate
 }
@@ -62,6 +64,9 @@ type Receipt struct {
 // String is for logs: what was accepted, and under which name.
 func (r Receipt) String() string {
 	text := fmt.Sprintf("message %s by %s as %s", r.ID, r.Via, r.Name)
+	if r.Name == "" {
+		text = fmt.Sprintf("message %s by %s, kept to be sent", r.ID, r.Via)
+	}
 	if r.Duplicate {
 		text += ", a duplicate that was dropped"
 	}
@@ -108,7 +113,7 @@ func Send[M any](ctx context.Context, s Sender, to Route[M], message M, options 
 	if out.body, err = r.codec.Marshal(message); err != nil {
 		return Receipt{}, fmt.Errorf("dispatch: %s: the message cannot be encoded, nothing was sent: %w", r, err)
 	}
-	return s.send(ctx, out)
+	return d.sendThrough(ctx, s, out)
 }
 
 // prepare gives a message its ID, time and attributes.
@@ -131,7 +136,14 @@ func (d *Dispatcher) prepare(ctx context.Context, r *route, options []SendOption
 	} else if out.id, err = newID(); err != nil {
 		return nil, err
 	}
+	expiry, err := o.expiry(r, now, out.scheduled)
+	if err != nil {
+		return nil, err
+	}
 	out.attributes = d.attributes(ctx, r, out.id, now)
+	if !expiry.IsZero() {
+		out.attributes[attrExpiry] = expiry.UTC().Format(time.RFC3339Nano)
+	}
 	return out, nil
 }
 
@@ -184,12 +196,7 @@ func (d *Dispatcher) send(ctx context.Context, out *outgoing) (Receipt, error) {
 }
 
 func (d *Dispatcher) enqueue(ctx context.Context, out *outgoing, receipt *Receipt) error {
-	t := d.tasksTo[out.route] // a copy of what all of the route's tasks share
-	t.Header, t.Body, t.ScheduleTime = out.attributes, out.body, out.scheduled
-	if out.keyed {
-		t.Key = out.id
-	}
-	accepted, err := d.tasks.Enqueue(ctx, t)
+	accepted, err := d.tasks.Enqueue(ctx, d.taskOf(out))
 	if err != nil {
 		return err
 	}
@@ -200,7 +207,33 @@ func (d *Dispatcher) enqueue(ctx context.Context, out *outgoing, receipt *Receip
 	return nil
 }
 
+// taskOf is a message as a task. A key gives it a name, by the hash of the message's ID.
+func (d *Dispatcher) taskOf(out *outgoing) tasks.Task {
+	to := d.tasksTo[out.route]
+	t := to.task // a copy
+	t.Queue = queueOf(out.id, to.queues)
+	t.Header, t.Body, t.ScheduleTime = out.attributes, out.body, out.scheduled
+	if out.keyed {
+		t.Key = out.id
+	}
+	return t
+}
+
 func (d *Dispatcher) publish(ctx context.Context, out *outgoing, receipt *Receipt) error {
+	if err := out.leavesRoom(); err != nil {
+		return err
+	}
+	id, err := d.pubsub.Publish(ctx, d.topics[out.route], out.event())
+	receipt.Name = id
+	return err
+}
+
+func (out *outgoing) event() pubsub.Message {
+	return pubsub.Message{Data: out.body, Attributes: out.attributes, OrderingKey: out.orderingKey}
+}
+
+// leavesRoom checks that an event's dead letter could be kept, which has more attributes.
+func (out *outgoing) leavesRoom() error {
 	size := len(out.body) + len(out.orderingKey)
 	for name, value := range out.attributes {
 		size += len(name) + len(value)
@@ -209,11 +242,7 @@ func (d *Dispatcher) publish(ctx context.Context, out *outgoing, receipt *Receip
 		return fmt.Errorf("%w: it has %d bytes with its attributes, and an event %d at most, so that its dead letter can be kept; store it and send where it is, nothing was sent",
 			ErrTooLarge, size, pubsub.MaxRequestSize-deadLetterRoom)
 	}
-	id, err := d.pubsub.Publish(ctx, d.topics[out.route], pubsub.Message{
-		Data: out.body, Attributes: out.attributes, OrderingKey: out.orderingKey,
-	})
-	receipt.Name = id
-	return err
+	return nil
 }
 
 // translate joins this package's sentinels to the transports', so that errors.Is needs one package only.

@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"waybill.dev/internal/endpoint"
@@ -22,7 +20,9 @@ import (
 // of its URL if that is loopback. Listening beyond loopback outside Cloud Run takes an explicit listen address.
 //
 // When ctx ends, at SIGTERM or SIGINT, or once Shutdown was called, it shuts the Dispatcher down within Config.ShutdownGrace and returns nil if
-// all went well. A second signal ends the process at once.
+// all went well; see [Dispatcher.Shutdown] for the order. Connections stay open until then, so that [ReadyPath] can be asked and whoever
+// comes is told to come again. A second signal ends the process at once, with one line in the log: it dies of the signal, as if
+// nobody had caught it.
 func (d *Dispatcher) ListenAndServe(ctx context.Context) error {
 	if err := d.Check(); err != nil {
 		return err
@@ -43,7 +43,7 @@ func (d *Dispatcher) Serve(ctx context.Context, l net.Listener) error {
 	if err := d.Check(); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	told, stop := d.watchSignals(ctx)
 	defer stop()
 	server := &http.Server{
 		Handler:           d,
@@ -64,8 +64,8 @@ func (d *Dispatcher) Serve(ctx context.Context, l net.Listener) error {
 	select {
 	case problem = <-served:
 	case <-d.draining: // somebody called Shutdown
+	case <-told:
 	case <-ctx.Done():
-		stop() // from here on a second signal has its default effect
 	}
 	d.log.InfoContext(ctx, "draining", slog.Duration("grace", d.grace))
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.grace)

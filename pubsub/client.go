@@ -41,6 +41,11 @@ type Config struct {
 	// CountThreshold and ByteThreshold send a batch before the delay is over.
 	// Defaults 100 messages, at most 1000, and 1,000,000 bytes.
 	CountThreshold, ByteThreshold int
+	// MaxOutstandingMessages and MaxOutstandingBytes bound what was given to
+	// Publish and is not accepted yet, over all topics. Beyond them Publish
+	// waits, until its context ends: [ErrOutstanding]. Defaults 10,000 messages and
+	// 100,000,000 bytes, with attributes.
+	MaxOutstandingMessages, MaxOutstandingBytes int
 	// Timeout bounds the attempts at one batch, whatever the contexts of those
 	// who wait for it. Default 60 s.
 	Timeout time.Duration
@@ -55,6 +60,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ByteThreshold == 0 {
 		c.ByteThreshold = pubsub.DefaultPublishSettings.ByteThreshold
+	}
+	if c.MaxOutstandingMessages == 0 {
+		c.MaxOutstandingMessages = 10_000
+	}
+	if c.MaxOutstandingBytes == 0 {
+		c.MaxOutstandingBytes = 10 * MaxRequestSize
 	}
 	if c.Timeout == 0 {
 		c.Timeout = pubsub.DefaultPublishSettings.Timeout
@@ -76,6 +87,9 @@ func (c Config) validate() error {
 	if c.ByteThreshold < 0 || c.ByteThreshold > MaxRequestSize {
 		problems = append(problems, fmt.Errorf("ByteThreshold is %d: use 1 to %d, or 0 for 1000000", c.ByteThreshold, MaxRequestSize))
 	}
+	if c.MaxOutstandingMessages < 0 || c.MaxOutstandingBytes < 0 {
+		problems = append(problems, fmt.Errorf("MaxOutstandingMessages is %d and MaxOutstandingBytes %d: use 1 or more, or 0 for 10000 and 100000000", c.MaxOutstandingMessages, c.MaxOutstandingBytes))
+	}
 	if c.Timeout < 0 {
 		problems = append(problems, fmt.Errorf("Timeout is %v: use a positive time, or 0 for 60 s", c.Timeout))
 	}
@@ -89,6 +103,7 @@ type Client struct {
 	client  *pubsub.Client
 	close   func() error // of the connection, once
 	retries *retries
+	flow    *flow
 
 	mu     sync.RWMutex
 	closed bool
@@ -102,6 +117,7 @@ type topic struct {
 	name      string // projects/P/topics/T
 	publisher *pubsub.Publisher
 	retries   *retries
+	flow      *flow
 }
 
 // NewClient returns a client. It does not connect until it is used. The options
@@ -126,6 +142,7 @@ func NewClient(ctx context.Context, cfg Config, opts ...option.ClientOption) (*C
 		client:  client,
 		close:   sync.OnceValue(client.Close),
 		retries: retries,
+		flow:    newFlow(cfg.MaxOutstandingMessages, cfg.MaxOutstandingBytes),
 		topics:  make(map[string]*topic),
 		drained: make(chan struct{}),
 	}, nil
@@ -167,6 +184,7 @@ func (c *Client) drain() {
 		stopping.Go(t.publisher.Stop)
 	}
 	stopping.Wait()
+	c.flow.wait()
 	if err := c.close(); err != nil && !c.retries.aborted.Load() {
 		c.closeErr = fmt.Errorf("pubsub: %w", err)
 	}
@@ -199,7 +217,7 @@ func (c *Client) newTopic(name string) (*topic, error) {
 	}
 	t := c.topics[full]
 	if t == nil {
-		t = &topic{name: full, publisher: c.client.Publisher(full), retries: c.retries}
+		t = &topic{name: full, publisher: c.client.Publisher(full), retries: c.retries, flow: c.flow}
 		t.publisher.EnableMessageOrdering = true
 		t.publisher.PublishSettings.DelayThreshold = c.cfg.DelayThreshold
 		t.publisher.PublishSettings.CountThreshold = c.cfg.CountThreshold

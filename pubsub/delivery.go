@@ -21,6 +21,7 @@ type Delivery struct {
 	Attributes   map[string]string // of an unwrapped push: the headers, with names in lower case
 	OrderingKey  string            // empty for an unordered message
 	PublishTime  time.Time         // when Pub/Sub accepted the message
+	ReceivedAt   time.Time         // when this push arrived, by this machine's clock
 	Subscription string            // the full name; empty for an unwrapped push without metadata
 	Attempt      int               // from 1; 0 without a dead-letter policy
 	Caller       auth.Identity     // the subscription's push account, not the publisher

@@ -65,13 +65,16 @@
 //
 // [Client.Publish] repeats by itself for as long as [Config.Timeout] and the
 // context allow, but where nothing listens (no emulator is running, say) it and
-// the creation of topics and subscriptions give up after 3 s. [ErrAmbiguous], [ErrTooLarge] and [ErrClosed] are found by
+// the creation of topics and subscriptions give up after 3 s. [ErrAmbiguous], [ErrTooLarge], [ErrOutstanding] and [ErrClosed] are found by
 // errors.Is, gRPC's status by status.FromError.
 //
 // # Concurrency
 //
 // A [Client] and a handler may be used by many goroutines. A client batches what
-// many goroutines publish at the same time. Its goroutines end with
+// many goroutines publish at the same time. What is outstanding is bounded: with
+// 10,000 messages or 100 MB that are not accepted yet, the next Publish waits for
+// room, so that a slow Pub/Sub slows its publishers instead of filling their memory
+// ([Config.MaxOutstandingMessages]). Its goroutines end with
 // [Client.Shutdown] or [Client.Close].
 //
 // # Testing

@@ -13,6 +13,10 @@ var (
 	ErrAmbiguous = outcome.ErrAmbiguous
 	// ErrTooLarge is wrapped by the error for a message above Pub/Sub's limits. Nothing was sent.
 	ErrTooLarge = errors.New("the message is too large for Pub/Sub")
+	// ErrOutstanding is wrapped by the error for a message for which no room
+	// came free within its context: as many as [Config.MaxOutstandingMessages] or
+	// [Config.MaxOutstandingBytes] allow had not been accepted yet. Nothing was sent.
+	ErrOutstanding = errors.New("the most is outstanding")
 	// ErrClosed is wrapped by the error of a client used after [Client.Shutdown] or [Client.Close].
 	ErrClosed = errors.New("the client is shut down")
 )

@@ -98,13 +98,14 @@ type handler struct {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	received := time.Now()
 	caller, _ := auth.IdentityFrom(r.Context())
 	d, refusal := h.read(w, r)
 	if refusal != nil {
 		httpserve.Refuse(w, r, h.logger, refusal, slog.String("subscription", h.subscription), slog.String("caller", caller.Email))
 		return
 	}
-	d.Caller = caller
+	d.Caller, d.ReceivedAt = caller, received
 	// A message is delivered at least for the first time, counted or not.
 	h.receiver.Deliver(r.Context(), w, d, max(d.Attempt, 1))
 }

@@ -154,7 +154,7 @@ func TestAWrappedPush(t *testing.T) {
 			if status, _, body := rc.push(t, test.body, nil); status != http.StatusNoContent || body != "" {
 				t.Fatalf("answered %d %q", status, body)
 			}
-			if diff := cmp.Diff(test.want, got, cmpopts.IgnoreFields(pubsub.Delivery{}, "Caller")); diff != "" {
+			if diff := cmp.Diff(test.want, got, cmpopts.IgnoreFields(pubsub.Delivery{}, "Caller", "ReceivedAt")); diff != "" {
 				t.Errorf("delivery (-want +got):\n%s", diff)
 			}
 			if got.Caller.Email != pusher || got.Caller.Assurance != auth.Verified {
@@ -188,7 +188,7 @@ func TestAnUnwrappedPush(t *testing.T) {
 		Attributes:  map[string]string{"ce-id": "0196", "content-type": "application/json"},
 		PublishTime: time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC),
 	}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(pubsub.Delivery{}, "Caller")); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(pubsub.Delivery{}, "Caller", "ReceivedAt")); diff != "" {
 		t.Errorf("with metadata (-want +got):\n%s", diff)
 	}
 

@@ -29,6 +29,16 @@ type Message struct {
 	OrderingKey string
 }
 
+// Validate reports what [Client.Publish] would refuse before sending anything,
+// for a message that goes by other means: limits and sizes. The topic's full name
+// counts.
+func (m *Message) Validate(topic string) error {
+	if err := m.validate(topic); err != nil {
+		return fmt.Errorf("pubsub: the message cannot be published: %w", err)
+	}
+	return nil
+}
+
 func (m *Message) validate(topic string) error {
 	var problems []error
 	if len(m.Data) == 0 && len(m.Attributes) == 0 {

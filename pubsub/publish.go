@@ -24,6 +24,9 @@ const resumes = 3
 // connections, and nothing was sent. A message abandoned by its context may
 // still be published later.
 //
+// While as much is outstanding as the configuration allows, Publish waits; if ctx
+// ends before there is room, the error wraps [ErrOutstanding].
+//
 // After a failed publish with an ordering key the key is free again, and the
 // error is returned: if order matters, publish the message again before the next.
 func (c *Client) Publish(ctx context.Context, topic string, m Message) (id string, err error) {
@@ -37,8 +40,14 @@ func (c *Client) Publish(ctx context.Context, topic string, m Message) (id strin
 	if err := m.validate(t.name); err != nil {
 		return "", fmt.Errorf("pubsub: the message cannot be published: %w", err)
 	}
+	weight, err := c.flow.acquire(ctx, m.requestSize(t.name))
+	if err != nil {
+		return "", fmt.Errorf("pubsub: nothing was published to %s: %w", t.name, err)
+	}
+	var result *pubsub.PublishResult
 	for range resumes {
-		id, err = t.publish(ctx, m)
+		result = t.send(ctx, m)
+		id, err = t.wait(ctx, m, result)
 		// Paused means that this message was not sent, because another of its
 		// key failed or because one that was abandoned did: its order was never
 		// promised against either.
@@ -46,6 +55,7 @@ func (c *Client) Publish(ctx context.Context, topic string, m Message) (id strin
 			break
 		}
 	}
+	c.flow.release(weight, result)
 	if err != nil {
 		return "", t.explain(ctx, err)
 	}
@@ -55,12 +65,12 @@ func (c *Client) Publish(ctx context.Context, topic string, m Message) (id strin
 	return id, nil
 }
 
-func (t *topic) publish(ctx context.Context, m Message) (string, error) {
-	id, err := t.publisher.Publish(ctx, &pubsub.Message{
-		Data:        m.Data,
-		Attributes:  m.Attributes,
-		OrderingKey: m.OrderingKey,
-	}).Get(ctx)
+func (t *topic) send(ctx context.Context, m Message) *pubsub.PublishResult {
+	return t.publisher.Publish(ctx, &pubsub.Message{Data: m.Data, Attributes: m.Attributes, OrderingKey: m.OrderingKey})
+}
+
+func (t *topic) wait(ctx context.Context, m Message, result *pubsub.PublishResult) (string, error) {
+	id, err := result.Get(ctx)
 	if err != nil && m.OrderingKey != "" {
 		t.publisher.ResumePublish(m.OrderingKey)
 	}

@@ -20,6 +20,11 @@ import (
 // answer came. Repeating it is safe only if a second copy does no harm.
 var ErrAmbiguous = outcome.ErrAmbiguous
 
+// ErrRetryBudget is wrapped by the error of a request that was not repeated
+// although it could have been, since the retries to its target were used up;
+// see [RetryBudget].
+var ErrRetryBudget = errors.New("not repeated: the retries to this target are used up for now")
+
 // ErrRedirect is wrapped by the error for an answer that redirects.
 var ErrRedirect = errors.New("the receiver redirects, and a token must not follow")
 
@@ -42,7 +47,18 @@ type ClientConfig struct {
 	// MinBackoff and MaxBackoff bound the waits between attempts, which double
 	// and vary by half. Defaults 100 ms and 5 s. Retry-After may ask for longer.
 	MinBackoff, MaxBackoff time.Duration
+	// RetryBudget bounds the retries of all requests together. Default: one of
+	// the client's own. Clients of one target share one.
+	RetryBudget *RetryBudget
 }
+
+// RetryBudget bounds the retries to one target, so that one that fails is not
+// hammered: at most one retry for each ten requests, beyond a reserve of ten
+// retries that refills by one a second. A request that finds it used up ends
+// with what its last attempt came to, and its error wraps [ErrRetryBudget].
+//
+// The zero value is ready to use, by several clients and many goroutines.
+type RetryBudget struct{ tokens retry.Budget }
 
 func (c ClientConfig) withDefaults() ClientConfig {
 	if c.MaxAttempts == 0 {
@@ -53,6 +69,9 @@ func (c ClientConfig) withDefaults() ClientConfig {
 	}
 	if c.MaxBackoff == 0 {
 		c.MaxBackoff = max(5*time.Second, c.MinBackoff)
+	}
+	if c.RetryBudget == nil {
+		c.RetryBudget = new(RetryBudget)
 	}
 	return c
 }
@@ -100,7 +119,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		audience:  cfg.Audience,
 		tokens:    cfg.Tokens,
 		transport: cfg.Transport,
-		limits:    retry.Limits{MaxAttempts: cfg.MaxAttempts, MinBackoff: cfg.MinBackoff, MaxBackoff: cfg.MaxBackoff},
+		limits:    retry.Limits{MaxAttempts: cfg.MaxAttempts, MinBackoff: cfg.MinBackoff, MaxBackoff: cfg.MaxBackoff, Budget: &cfg.RetryBudget.tokens},
 		close:     func() {},
 	}
 	if c.transport == nil {

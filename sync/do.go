@@ -42,13 +42,19 @@ func (c *Client) Do(r *http.Request) (*http.Response, error) {
 	switch {
 	case err == nil:
 		return resp, nil
-	case errors.Is(err, errRepeat):
-		return resp, nil // no attempt is left: the answer is the caller's
+	case errors.Is(err, errRepeat): // no attempt is left: the answer is the caller's
+		if e.schedule.OverBudget() {
+			resp.Body = &overBudget{resp.Body}
+		}
+		return resp, nil
 	}
 	e.discard(nil, 0)
 	if e.last != nil && !errors.Is(err, e.last) {
 		// The context ended during a wait.
 		err = fmt.Errorf("%w (after %w)", err, e.last)
+	}
+	if e.schedule.OverBudget() {
+		err = fmt.Errorf("%w (%w)", err, ErrRetryBudget)
 	}
 	if e.ambiguous {
 		err = &ambiguousError{err}
@@ -74,6 +80,10 @@ func (c *Client) check(r *http.Request) error {
 
 // errRepeat marks an answer that may be repeated; it never leaves the package.
 var errRepeat = errors.New("the answer asks to be repeated")
+
+// overBudget is the body of an answer that would have been repeated, had there
+// been a retry left. [ReadError] says so.
+type overBudget struct{ io.ReadCloser }
 
 // exchange is one Do over its attempts.
 type exchange struct {
@@ -138,6 +148,7 @@ func (e *exchange) prepare(c *connecting) (*http.Request, error) {
 	bearer := []string{"Bearer " + token}
 	r.Header["Authorization"] = bearer
 	r.Header["X-Serverless-Authorization"] = bearer
+	setTimeout(user.Context(), r.Header)
 	if e.sent && user.GetBody != nil {
 		if r.Body, err = user.GetBody(); err != nil {
 			return nil, fmt.Errorf("the body cannot be sent again: %w", err)

@@ -62,6 +62,19 @@
 // [ErrAmbiguous]; one that was never sent does not. A body is repeated through Request.GetBody, which http.NewRequest
 // sets for the readers that it knows; a request without it is sent once.
 //
+// A [RetryBudget] bounds all retries to one target together: one for each ten
+// requests beyond a small reserve. A request that could have been repeated but
+// for it ends with its last answer, of which [ReadError] makes an error that
+// wraps [ErrRetryBudget], or with an error that does.
+//
+// # Deadlines
+//
+// What is left of the context's deadline crosses the wire as
+// Waybill-Timeout-Ms, a number of milliseconds, with each attempt. The handler's
+// context ends at the earlier of that and [HandlerConfig.Deadline], and a request
+// that it makes under its context passes on what is left. Nothing else does: a
+// deadline belongs to whoever waits for an answer.
+//
 // # Answers
 //
 // A handler's error says what the caller gets:

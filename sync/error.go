@@ -125,6 +125,13 @@ func Errorf(code Code, format string, args ...any) *Error {
 }
 
 func (e *Error) Error() string {
+	if e.remote && e.cause != nil {
+		return e.text() + " (" + e.cause.Error() + ")"
+	}
+	return e.text()
+}
+
+func (e *Error) text() string {
 	text := "sync: " + string(e.Code)
 	if e.Message == "" && e.ID != "" && !e.explains(e.Code.Status()) {
 		return text + ": the receiver failed; its log says why under message_id " + e.ID
@@ -138,7 +145,8 @@ func (e *Error) Error() string {
 	return text
 }
 
-// Unwrap returns the error that [Errorf] wrapped.
+// Unwrap returns the error that [Errorf] wrapped; of an answer that was not
+// repeated for want of a retry, [ErrRetryBudget].
 func (e *Error) Unwrap() error { return e.cause }
 
 // Is reports whether target is an [*Error] of the same code and no other content.
@@ -179,10 +187,14 @@ func ReadError(resp *http.Response) error {
 		return nil
 	}
 	defer resp.Body.Close()
+	_, over := resp.Body.(*overBudget)
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // half an error is better than none
 	e := parseError(resp, body)
 	e.remote = true
 	e.RetryAfter, _ = retryAfter(resp.Header, time.Now())
+	if over {
+		e.cause = ErrRetryBudget
+	}
 	return e
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"time"
 
 	"waybill.dev/auth"
 	"waybill.dev/internal/authtest"
@@ -92,4 +93,37 @@ func profiles(issuer *authtest.Issuer) (url string, stop func(), err error) {
 	}
 	server := httptest.NewServer(handler)
 	return server.URL, func() { server.Close(); _ = keys.Close() }, nil
+}
+
+// A target that fails is not hammered: the clients that share a budget have ten retries, and then one for each ten requests.
+func ExampleRetryBudget() {
+	overloaded := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "not now", http.StatusTooManyRequests)
+	}))
+	defer overloaded.Close()
+	issuer := authtest.Start()
+	defer issuer.Close()
+	var budget wsync.RetryBudget // of this target, for all its clients
+	client, err := wsync.NewClient(wsync.ClientConfig{
+		URL: overloaded.URL, Audience: "https://profiles.example.com", Tokens: issuer.Source("login@shop.iam.gserviceaccount.com"),
+		MaxAttempts: 4, MinBackoff: time.Microsecond, MaxBackoff: time.Microsecond, RetryBudget: &budget,
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+	for range 100 {
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, overloaded.URL, strings.NewReader("42"))
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		if _, err = read(client.Do(req)); errors.Is(err, wsync.ErrRetryBudget) {
+			fmt.Println(err)
+			return
+		}
+	}
+	// Output:
+	// sync: resource_exhausted: 429 Too Many Requests: not now (not repeated: the retries to this target are used up for now)
 }

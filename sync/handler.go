@@ -48,7 +48,8 @@ type HandlerConfig struct {
 	// Verifier checks who calls, before the body is read. Required.
 	Verifier *auth.Verifier
 	// Deadline bounds each run of the handler, through its context; 0 means no
-	// bound but the caller's.
+	// bound but the caller's. The caller's own, which comes in [TimeoutHeader],
+	// ends the context earlier, never later.
 	Deadline time.Duration
 	// MaxBody is the largest body that is read, in bytes. Default 10 MiB.
 	MaxBody int64
@@ -112,7 +113,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) answer(ctx context.Context, r *Request) (resp *Response, err error) {
-	err = httpserve.Run(ctx, h.cfg.Deadline, func(ctx context.Context) (err error) {
+	err = httpserve.Run(ctx, timeout(h.cfg.Deadline, r.Header), func(ctx context.Context) (err error) {
 		resp, err = h.run(ctx, r)
 		return err
 	})

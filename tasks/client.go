@@ -155,12 +155,9 @@ func (c *Client) Enqueue(ctx context.Context, t Task) (Receipt, error) {
 	if err := ctx.Err(); err != nil {
 		return Receipt{}, fmt.Errorf("tasks: nothing was sent, the context had ended: %w", context.Cause(ctx))
 	}
-	if err := t.validate(c.cfg.Now(), c.isGoodURL); err != nil {
-		return Receipt{}, fmt.Errorf("tasks: the task cannot be sent: %w", err)
-	}
-	req, err := t.request(c.cfg.ServiceAccount)
+	req, err := c.check(t)
 	if err != nil {
-		return Receipt{}, fmt.Errorf("tasks: the task cannot be sent: %w", err)
+		return Receipt{}, err
 	}
 
 	e := enqueue{client: c, req: req, named: t.Key != ""}
@@ -172,6 +169,24 @@ func (c *Client) Enqueue(ctx context.Context, t Task) (Receipt, error) {
 		return Receipt{Name: req.GetTask().GetName(), Duplicate: true}, nil
 	}
 	return Receipt{}, e.explain(ctx)
+}
+
+// Check reports what Enqueue would refuse before sending anything, for a task
+// that is to be enqueued later.
+func (c *Client) Check(t Task) error {
+	_, err := c.check(t)
+	return err
+}
+
+func (c *Client) check(t Task) (*cloudtaskspb.CreateTaskRequest, error) {
+	if err := t.validate(c.cfg.Now(), c.isGoodURL); err != nil {
+		return nil, fmt.Errorf("tasks: the task cannot be sent: %w", err)
+	}
+	req, err := t.request(c.cfg.ServiceAccount)
+	if err != nil {
+		return nil, fmt.Errorf("tasks: the task cannot be sent: %w", err)
+	}
+	return req, nil
 }
 
 // enqueue is one Enqueue over its attempts.

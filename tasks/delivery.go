@@ -22,6 +22,7 @@ type Delivery struct {
 	PreviousResponse int       // the HTTP status of the attempt before; 0 at the first
 	RetryReason      string    // why the task is repeated, where Cloud Tasks says so
 	ETA              time.Time // when the task was due
+	ReceivedAt       time.Time // when this attempt arrived, by this machine's clock
 
 	// Header is the request's, without its credentials. It is shared with the request: do not change its values.
 	Header http.Header
@@ -52,6 +53,7 @@ func newDelivery(r *http.Request) *Delivery {
 		PreviousResponse: count(h.Get(headerPreviousResponse)),
 		RetryReason:      h.Get(headerRetryReason),
 		ETA:              eta(h.Get(headerETA)),
+		ReceivedAt:       time.Now(),
 		Header:           httpserve.Header(r),
 	}
 	d.Caller, _ = auth.IdentityFrom(r.Context())

@@ -57,6 +57,19 @@ type Task struct {
 	DispatchDeadline time.Duration
 }
 
+// Validate reports what [Client.Enqueue] would refuse before sending anything,
+// for a task that is enqueued later or by other means: limits and sizes.
+func (t *Task) Validate(now time.Time) error {
+	err := t.validate(now, checkURL)
+	if err == nil {
+		_, err = t.request("")
+	}
+	if err != nil {
+		return fmt.Errorf("tasks: the task cannot be sent: %w", err)
+	}
+	return nil
+}
+
 func (t *Task) validate(now time.Time, isGoodURL func(string) error) error {
 	var problems []error
 	if err := checkQueue(t.Queue); err != nil {

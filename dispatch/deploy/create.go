@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"waybill.dev/dispatch"
 	"waybill.dev/pubsub"
 	"waybill.dev/tasks"
 )
@@ -32,14 +33,20 @@ type Change struct {
 	Kind    string // "queue", "topic", "push subscription" or "dead-letter subscription"
 	Name    string
 	Created bool // false: it was there already, and was left as it is
+	// Note is what somebody should know or do about it: a queue whose rate is not the plan's, what is left of an old name.
+	Note string
 }
 
 // String is for a terminal.
 func (c Change) String() string {
+	text := "exists   " + c.Kind + " " + c.Name
 	if c.Created {
-		return "created  " + c.Kind + " " + c.Name
+		text = "created  " + c.Kind + " " + c.Name
 	}
-	return "exists   " + c.Kind + " " + c.Name
+	if c.Note != "" {
+		text += ": " + c.Note
+	}
+	return text
 }
 
 // unlimited is how Cloud Tasks writes that attempts have no bound.
@@ -69,6 +76,31 @@ func Create(ctx context.Context, p *Plan, o Options) ([]Change, error) {
 }
 
 type creator struct{ changes []Change }
+
+const (
+	kindQueue            = "queue"
+	kindPushSubscription = "push subscription"
+)
+
+// last is the latest change.
+func (c *creator) last() *Change { return &c.changes[len(c.changes)-1] }
+
+// noteAlias records what is left of an old name, if anything is.
+func (c *creator) noteAlias(a Alias, err error) error {
+	switch {
+	case status.Code(err) == codes.NotFound:
+		return nil
+	case err != nil:
+		return fmt.Errorf("deploy: looking for %s %s, an old name of %s: %w", a.Kind, a.Name, a.For, err)
+	}
+	command := "gcloud tasks queues delete " + a.Name
+	if a.Kind == kindPushSubscription {
+		command = "gcloud pubsub subscriptions delete " + a.Name
+	}
+	c.changes = append(c.changes, Change{Kind: a.Kind, Name: a.Name, Note: fmt.Sprintf(
+		"an old name of %s, which still receives by it; once every service is rolled out and it is empty, delete it with: %s, and remove the dispatch.Alias", a.For, command)})
+	return nil
+}
 
 // note records what happened to one resource; AlreadyExists is no error.
 func (c *creator) note(kind, name string, created bool, err error) error {
@@ -112,11 +144,19 @@ func (c *creator) pubsub(ctx context.Context, p *Plan, o Options) (err error) {
 		if err := c.note("dead-letter subscription", s.Name, err == nil, err); err != nil {
 			return err
 		}
+		if c.last().Created {
+			continue
+		}
+		found, err := admin.SubscriptionAdminClient.GetSubscription(ctx, &pubsubpb.GetSubscriptionRequest{Subscription: s.Name})
+		if err != nil {
+			return fmt.Errorf("deploy: looking at %s, which exists: %w", s.Name, err)
+		}
+		c.last().Note = s.difference(found.GetLabels())
 	}
 	var problems []error
 	for _, s := range p.PushSubscriptions {
 		created, err := client.CreatePushSubscription(ctx, s)
-		if err := c.note("push subscription", s.Name, created, err); err != nil {
+		if err := c.note(kindPushSubscription, s.Name, created, err); err != nil {
 			return err
 		}
 		if created {
@@ -133,6 +173,15 @@ func (c *creator) pubsub(ctx context.Context, p *Plan, o Options) (err error) {
 	if len(problems) > 0 {
 		return fmt.Errorf("deploy: %w", errors.Join(problems...))
 	}
+	for _, a := range p.Aliases {
+		if a.Kind != kindPushSubscription {
+			continue
+		}
+		_, err := admin.SubscriptionAdminClient.GetSubscription(ctx, &pubsubpb.GetSubscriptionRequest{Subscription: a.Name})
+		if err := c.noteAlias(a, err); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -141,6 +190,7 @@ func (s DeadLetterSubscription) request() *pubsubpb.Subscription {
 	return &pubsubpb.Subscription{
 		Name:                     s.Name,
 		Topic:                    s.Topic,
+		Labels:                   s.Labels,
 		AckDeadlineSeconds:       deadAckDeadline,
 		MessageRetentionDuration: durationpb.New(s.Retention),
 		ExpirationPolicy:         &pubsubpb.ExpirationPolicy{}, // without a ttl: it never expires, however seldom somebody looks
@@ -177,20 +227,63 @@ func (c *creator) queues(ctx context.Context, p *Plan, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
 	for _, q := range p.Queues {
-		_, err := client.CreateQueue(ctx, &cloudtaskspb.CreateQueueRequest{
-			Parent: q.Name[:strings.LastIndex(q.Name, "/queues/")],
-			Queue: &cloudtaskspb.Queue{
-				Name: q.Name,
-				RetryConfig: &cloudtaskspb.RetryConfig{
-					MaxAttempts: unlimited,
-					MinBackoff:  durationpb.New(q.MinBackoff),
-					MaxBackoff:  durationpb.New(q.MaxBackoff),
-				},
-			},
-		})
-		if err := c.note("queue", q.Name, err == nil, err); err != nil {
+		_, err := client.CreateQueue(ctx, q.request())
+		if err := c.note(kindQueue, q.Name, err == nil, err); err != nil {
+			return err
+		}
+		if c.last().Created {
+			continue
+		}
+		found, err := client.GetQueue(ctx, &cloudtaskspb.GetQueueRequest{Name: q.Name})
+		if err != nil {
+			return fmt.Errorf("deploy: looking at %s, which exists: %w", q.Name, err)
+		}
+		c.last().Note = q.difference(found.GetRateLimits())
+	}
+	for _, a := range p.Aliases {
+		if a.Kind != kindQueue {
+			continue
+		}
+		_, err := client.GetQueue(ctx, &cloudtaskspb.GetQueueRequest{Name: a.Name})
+		if err := c.noteAlias(a, err); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// request is for a queue with the plan's settings.
+func (q Queue) request() *cloudtaskspb.CreateQueueRequest {
+	queue := &cloudtaskspb.Queue{
+		Name: q.Name,
+		RetryConfig: &cloudtaskspb.RetryConfig{
+			MaxAttempts: unlimited,
+			MinBackoff:  durationpb.New(q.MinBackoff),
+			MaxBackoff:  durationpb.New(q.MaxBackoff),
+		},
+	}
+	if q.Rate != (dispatch.Rate{}) { // a zero field is Cloud Tasks' to fill in
+		queue.RateLimits = &cloudtaskspb.RateLimits{
+			MaxDispatchesPerSecond:  q.Rate.PerSecond,
+			MaxConcurrentDispatches: int32(q.Rate.Concurrent), //nolint:gosec // a share is 5000 at most
+		}
+	}
+	return &cloudtaskspb.CreateQueueRequest{Parent: q.Name[:strings.LastIndex(q.Name, "/queues/")], Queue: queue}
+}
+
+// difference says in what a queue that exists dispatches otherwise than the plan, and how to change it, or is empty.
+func (q Queue) difference(got *cloudtaskspb.RateLimits) string {
+	var found, flags []string
+	if want := q.Rate.PerSecond; want != 0 && got.GetMaxDispatchesPerSecond() != want {
+		found = append(found, fmt.Sprintf("%v a second where the plan says %v", got.GetMaxDispatchesPerSecond(), want))
+		flags = append(flags, fmt.Sprintf("--max-dispatches-per-second=%v", want))
+	}
+	if want := q.Rate.Concurrent; want != 0 && int(got.GetMaxConcurrentDispatches()) != want {
+		found = append(found, fmt.Sprintf("%d at once where the plan says %d", got.GetMaxConcurrentDispatches(), want))
+		flags = append(flags, fmt.Sprintf("--max-concurrent-dispatches=%d", want))
+	}
+	if found == nil {
+		return ""
+	}
+	return fmt.Sprintf("it dispatches %s; change it with: gcloud tasks queues update %s %s", strings.Join(found, " and "), q.Name, strings.Join(flags, " "))
 }

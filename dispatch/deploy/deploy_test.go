@@ -57,13 +57,13 @@ func TestCreateMakesExactlyWhatTheContractsNeed(t *testing.T) {
 	}
 	const topics, subscriptions = "projects/p/topics/staging--shop--", "projects/p/subscriptions/staging--shop--"
 	want := []deploy.Change{
-		{"topic", topics + "send-welcome--dead", true},
-		{"topic", topics + "user-signed-up", true},
-		{"topic", topics + "index-user--dead", true},
-		{"dead-letter subscription", subscriptions + "send-welcome--dead", true},
-		{"dead-letter subscription", subscriptions + "index-user--dead", true},
-		{"push subscription", subscriptions + "index-user", true},
-		{"queue", "projects/p/locations/europe-west1/queues/staging--shop--send-welcome", true},
+		{"topic", topics + "send-welcome--dead", true, ""},
+		{"topic", topics + "user-signed-up", true, ""},
+		{"topic", topics + "index-user--dead", true, ""},
+		{"dead-letter subscription", subscriptions + "send-welcome--dead", true, ""},
+		{"dead-letter subscription", subscriptions + "index-user--dead", true, ""},
+		{"push subscription", subscriptions + "index-user", true, ""},
+		{"queue", "projects/p/locations/europe-west1/queues/staging--shop--send-welcome", true, ""},
 	}
 	if diff := cmp.Diff(want, changes); diff != "" {
 		t.Errorf("the first time (-want +got):\n%s", diff)
@@ -107,6 +107,9 @@ func TestCreateMakesExactlyWhatTheContractsNeed(t *testing.T) {
 	}
 	same(t, &pubsubpb.Subscription{
 		Name: subscriptions + "send-welcome--dead", Topic: topics + "send-welcome--dead", AckDeadlineSeconds: 60,
+		Labels: map[string]string{
+			"waybill-app": "shop", "waybill-kind": "task", "waybill-to": "mailer", "waybill-from-login": "yes", "waybill-deadline-ms": "35000",
+		},
 		MessageRetentionDuration: durationpb.New(7 * 24 * time.Hour), ExpirationPolicy: &pubsubpb.ExpirationPolicy{},
 	}, dead, "state", "push_config")
 
@@ -211,5 +214,130 @@ func TestAPlanNamesEverythingThatIsMissing(t *testing.T) {
 	dispatch.NewTask[message](bad.Service("mailer"), "send")
 	if _, err := deploy.NewPlan(bad, &dispatch.Environment{Project: "p", Location: "l"}); err == nil || !strings.Contains(err.Error(), "nobody may send it") {
 		t.Errorf("a plan of bad contracts: %v", err)
+	}
+}
+
+// fast is an app with this rate, and with names that it had before, or that app before it had them.
+func fast(rate dispatch.Rate, before bool) *dispatch.App {
+	app := dispatch.NewApp("shop")
+	login, mailer := app.Service("login"), app.Service("mailer")
+	event := dispatch.NewEvent[message](login, "user-signed-up")
+	if before {
+		dispatch.NewTask[message](mailer, "old-fast", dispatch.From(login))
+		event.To(mailer, "old-copy")
+		return app
+	}
+	dispatch.NewTask[message](mailer, "fast", dispatch.From(login), rate, dispatch.Alias("old-fast"), dispatch.Alias("older-fast"))
+	event.To(mailer, "copy", dispatch.Alias("old-copy"), dispatch.Alias("older-copy"))
+	return app
+}
+
+func TestARateBeyondOneQueueTakesSeveral(t *testing.T) {
+	emu, err := emulator.Start(t.Context(), emulator.Config{Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer emu.Close()
+	env := &dispatch.Environment{Project: "p", Location: "europe-west1", Emulator: emu.Addr()}
+	create := func(rate dispatch.Rate) map[string]deploy.Change {
+		t.Helper()
+		plan, err := deploy.NewPlan(fast(rate, false), env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changes, err := deploy.Create(t.Context(), plan, deploy.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		queues := map[string]deploy.Change{}
+		for _, c := range changes {
+			if c.Kind == "queue" {
+				queues[c.Name] = c
+			}
+		}
+		return queues
+	}
+	const first = "projects/p/locations/europe-west1/queues/shop--fast"
+	if queues := create(dispatch.Rate{PerSecond: 1200, Concurrent: 10}); len(queues) != 3 || !queues[first].Created || !queues[first+"--2"].Created || !queues[first+"--3"].Created {
+		t.Errorf("queues %v", queues)
+	}
+	client, err := cloudtasks.NewClient(t.Context(), tasks.EmulatorOptions(emu.Addr())...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for name, concurrent := range map[string]int32{first: 4, first + "--2": 3, first + "--3": 3} {
+		queue, err := client.GetQueue(t.Context(), &cloudtaskspb.GetQueueRequest{Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l := queue.GetRateLimits(); l.GetMaxDispatchesPerSecond() != 400 || l.GetMaxConcurrentDispatches() != concurrent {
+			t.Errorf("%s: %v", name, l)
+		}
+	}
+	// A changed number: what is there stays as it is, and the change says how to make it right.
+	queues := create(dispatch.Rate{PerSecond: 900, Concurrent: 8})
+	want := "it dispatches 400 a second where the plan says 450 and 3 at once where the plan says 4; change it with: gcloud tasks queues update " + first +
+		"--2 --max-dispatches-per-second=450 --max-concurrent-dispatches=4"
+	if note := queues[first+"--2"].Note; note != want {
+		t.Errorf("%q, want %q", note, want)
+	}
+	if len(queues) != 2 {
+		t.Errorf("queues %v", queues)
+	}
+	// Without a rate nothing is said about one.
+	if queues := create(dispatch.Rate{}); queues[first].Note != "" || queues[first].Created {
+		t.Errorf("queues %v", queues)
+	}
+}
+
+func TestAnOldNameStaysUntilAPersonDeletesIt(t *testing.T) {
+	emu, err := emulator.Start(t.Context(), emulator.Config{Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer emu.Close()
+	env := &dispatch.Environment{Project: "p", Location: "europe-west1", Emulator: emu.Addr()}
+	create := func(app *dispatch.App) (aliases []deploy.Change) {
+		t.Helper()
+		plan, err := deploy.NewPlan(app, env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changes, err := deploy.Create(t.Context(), plan, deploy.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range changes {
+			if c.Note != "" {
+				aliases = append(aliases, c)
+			}
+		}
+		return aliases
+	}
+	create(fast(dispatch.Rate{}, true))
+	const queue, subscription = "projects/p/locations/europe-west1/queues/shop--old-fast", "projects/p/subscriptions/shop--old-copy"
+	got := create(fast(dispatch.Rate{}, false))
+	if len(got) != 2 {
+		t.Fatalf("aliases %v, want those that are there", got)
+	}
+	for i, want := range []struct{ kind, name, route, command string }{
+		{"push subscription", subscription, "subscription copy", "gcloud pubsub subscriptions delete " + subscription},
+		{"queue", queue, "task fast", "gcloud tasks queues delete " + queue},
+	} {
+		if c := got[i]; c.Kind != want.kind || c.Name != want.name || c.Created || !strings.Contains(c.Note, "an old name of "+want.route) || !strings.Contains(c.Note, want.command) {
+			t.Errorf("%+v", c)
+		}
+	}
+	client, err := cloudtasks.NewClient(t.Context(), tasks.EmulatorOptions(emu.Addr())...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.DeleteQueue(t.Context(), &cloudtaskspb.DeleteQueueRequest{Name: queue}); err != nil {
+		t.Fatal(err)
+	}
+	if got := create(fast(dispatch.Rate{}, false)); len(got) != 1 || got[0].Name != subscription {
+		t.Errorf("after the queue was deleted: %v; it must not be made again", got)
 	}
 }

@@ -10,7 +10,11 @@
 // # What it promises
 //
 // Create is idempotent: what exists already is left as it is and reported as such. It deletes and changes nothing, but
-// it says if a push subscription that exists would send its messages astray.
+// it says if a push subscription that exists would send its messages astray, and its Change has a Note with the command that mends it
+// if a queue that exists dispatches otherwise than the contracts' Rate.
+//
+// A task with a Rate beyond one queue's gets several, each with its share. When the number is lowered, the queues that are left
+// over stay and empty themselves. The queue or subscription of an Alias is not created, and is reported while it is there.
 // Against anything but emulators it does nothing unless Options.Cloud says so.
 //
 // # Permissions

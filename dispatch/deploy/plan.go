@@ -16,15 +16,25 @@ type Plan struct {
 	Topics                  []Topic
 	PushSubscriptions       []pubsub.PushSubscription
 	DeadLetterSubscriptions []DeadLetterSubscription
+	Aliases                 []Alias // not created, and never deleted
 
 	env *dispatch.Environment
 }
 
-// Queue is the Cloud Tasks queue of one task route. Its attempts are unlimited: Cloud Tasks deletes a task at its last
+// Queue is a Cloud Tasks queue of one task route, which has several if its dispatch.Rate takes more than one. Its attempts are unlimited: Cloud Tasks deletes a task at its last
 // attempt, even when no handler ever saw it, so the receiver counts instead and moves the task to the dead letters.
 type Queue struct {
 	Name                   string // projects/P/locations/L/queues/Q
 	MinBackoff, MaxBackoff time.Duration
+	Rate                   dispatch.Rate // its share of the route's; zero fields are left to Cloud Tasks
+}
+
+// Alias is the queue or the push subscription of a name that a route had before, see dispatch.Alias. What is in flight there
+// still arrives, so it stays until a person deletes it.
+type Alias struct {
+	Kind string // "queue" or "push subscription"
+	Name string
+	For  string // the route, by its present name, for people
 }
 
 // Topic is an event's topic, or the dead-letter topic of a task or a subscription.
@@ -38,6 +48,7 @@ type Topic struct {
 type DeadLetterSubscription struct {
 	Name, Topic string
 	Retention   time.Duration
+	Labels      map[string]string // what a replay must know of the contracts
 }
 
 const (
@@ -78,11 +89,20 @@ func NewPlan(app *dispatch.App, env *dispatch.Environment) (*Plan, error) {
 
 func (p *Plan) addTask(app *dispatch.App, r dispatch.RouteInfo) []error {
 	p.addDead(app, r)
-	p.Queues = append(p.Queues, Queue{
-		Name:       names.Queue(p.env.Project, p.env.Location, p.env.Resource(app, r.Name)),
-		MinBackoff: r.Retry.MinBackoff,
-		MaxBackoff: r.Retry.MaxBackoff,
-	})
+	for i, share := range r.Queues {
+		p.Queues = append(p.Queues, Queue{
+			Name:       names.Queue(p.env.Project, p.env.Location, names.Shard(p.env.Resource(app, r.Name), i+1)),
+			MinBackoff: r.Retry.MinBackoff,
+			MaxBackoff: r.Retry.MaxBackoff,
+			Rate:       share,
+		})
+	}
+	for _, alias := range r.Aliases {
+		for i := range r.Queues { // it may have had as many
+			name := names.Shard(p.env.Resource(app, alias), i+1)
+			p.Aliases = append(p.Aliases, Alias{Kind: kindQueue, Name: names.Queue(p.env.Project, p.env.Location, name), For: "task " + r.Name})
+		}
+	}
 	if p.env.Location == "" {
 		return []error{fmt.Errorf("the environment has no location for the queue of task %q; add \"location\", such as us-central1", r.Name)}
 	}
@@ -105,6 +125,11 @@ func (p *Plan) addSubscription(app *dispatch.App, r dispatch.RouteInfo) []error 
 		MaxDeliveryAttempts: r.BackstopAttempts,
 		Ordered:             r.Ordered,
 	})
+	for _, alias := range r.Aliases {
+		p.Aliases = append(p.Aliases, Alias{
+			Kind: kindPushSubscription, Name: names.Subscription(p.env.Project, p.env.Resource(app, alias)), For: "subscription " + r.Name,
+		})
+	}
 	if to.URL == "" {
 		return []error{fmt.Errorf("the environment has no URL for service %q, which subscription %q pushes to; add \"services\": {%q: {\"url\": \"https://...\"}}", r.To, r.Name, r.To)}
 	}
@@ -121,7 +146,7 @@ func (p *Plan) addDead(app *dispatch.App, r dispatch.RouteInfo) (topic string) {
 		retention = localRetention
 	}
 	p.DeadLetterSubscriptions = append(p.DeadLetterSubscriptions, DeadLetterSubscription{
-		Name: names.Subscription(p.env.Project, dead), Topic: topic, Retention: retention,
+		Name: names.Subscription(p.env.Project, dead), Topic: topic, Retention: retention, Labels: deadLabels(app, r),
 	})
 	return topic
 }

@@ -25,8 +25,9 @@ const keyID = "authtest-1"
 
 // Issuer signs ID tokens and serves the key that verifies them.
 type Issuer struct {
-	key    *rsa.PrivateKey
-	server *httptest.Server
+	key      *rsa.PrivateKey
+	document []byte
+	server   *httptest.Server // nil: nobody serves the document
 }
 
 // New starts an issuer that ends with the test.
@@ -39,6 +40,17 @@ func New(t testing.TB) *Issuer {
 
 // Start starts an issuer for an example, which has no testing.TB. Close ends it.
 func Start() *Issuer {
+	i := Offline()
+	i.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "public, max-age=3600")
+		_, _ = w.Write(i.document)
+	}))
+	return i
+}
+
+// Offline returns an issuer without a socket, for a test that stops the clock: whoever uses it serves the Document.
+func Offline() *Issuer {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		panic(err)
@@ -51,12 +63,11 @@ func Start() *Issuer {
 	if err != nil {
 		panic(err)
 	}
-	return &Issuer{key: key, server: httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "public, max-age=3600")
-		_, _ = w.Write(document)
-	}))}
+	return &Issuer{key: key, document: document}
 }
+
+// Document is the JWKS document with the key.
+func (i *Issuer) Document() []byte { return i.document }
 
 // Close ends the issuer; tokens that were verified before stay so.
 func (i *Issuer) Close() { i.server.Close() }

@@ -6,15 +6,17 @@ package names
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
 // Limits of length, in bytes. The longest resource, PREFIX--APP--NAME--dead, is then 100 long, which is
-// what a Cloud Tasks queue id may have; Pub/Sub allows 255.
+// what a Cloud Tasks queue id may have; Pub/Sub allows 255. The longest queue, PREFIX--APP--NAME--100, is one shorter.
 const (
 	MaxPrefix = 20
 	MaxApp    = 30
 	MaxName   = 40
+	MaxShards = 100
 )
 
 const (
@@ -65,6 +67,15 @@ func Resource(prefix, app, name string) string {
 // Queue is the full name of a task route's queue.
 func Queue(project, location, resource string) string {
 	return "projects/" + project + "/locations/" + location + "/queues/" + resource
+}
+
+// Shard is the short name of the nth of several queues of one task route, counted from 1. The first has the name that a
+// single queue has. No other resource can have the others' names: a route's name begins with a letter.
+func Shard(resource string, n int) string {
+	if n == 1 {
+		return resource
+	}
+	return resource + separator + strconv.Itoa(n)
 }
 
 // Topic is the full name of a topic.

@@ -71,3 +71,15 @@ func FuzzCheck(f *testing.F) {
 		}
 	})
 }
+
+func TestShards(t *testing.T) {
+	longest := Resource(strings.Repeat("p", MaxPrefix), strings.Repeat("a", MaxApp), strings.Repeat("n", MaxName))
+	for n, want := range map[int]string{1: longest, 2: longest + "--2", MaxShards: longest + "--100"} {
+		if got := Shard(longest, n); got != want || len(got) > 100 {
+			t.Errorf("the queue %d is %q of %d characters", n, got, len(got))
+		}
+	}
+	if Check("task", "2", MaxName) == nil {
+		t.Error("a route may be called 2, and share a queue with another's second")
+	}
+}

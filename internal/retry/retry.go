@@ -14,6 +14,7 @@ import (
 type Limits struct {
 	MaxAttempts            int           // all attempts, the first included
 	MinBackoff, MaxBackoff time.Duration // the first wait, and the longest; each varies by half
+	Budget                 *Budget       // shared with other operations on the same target; nil: no bound
 }
 
 // Schedule implements backoff.BackOffContext for one operation. It costs
@@ -23,11 +24,15 @@ type Schedule struct {
 	limits Limits
 	made   int
 	hint   time.Duration
+	broke  bool // the budget denied a repetition
 	exp    *backoff.ExponentialBackOff
 }
 
 // New returns the schedule of an operation that runs under ctx.
 func New(ctx context.Context, limits Limits) *Schedule {
+	if limits.Budget != nil {
+		limits.Budget.Request()
+	}
 	return &Schedule{ctx: ctx, limits: limits}
 }
 
@@ -60,5 +65,12 @@ func (s *Schedule) NextBackOff() time.Duration {
 	if deadline, ok := s.ctx.Deadline(); ok && wait >= time.Until(deadline) {
 		return backoff.Stop
 	}
+	if s.limits.Budget != nil && !s.limits.Budget.Retry() {
+		s.broke = true
+		return backoff.Stop
+	}
 	return wait
 }
+
+// OverBudget reports whether the operation ended because the budget allowed no repetition.
+func (s *Schedule) OverBudget() bool { return s.broke }
