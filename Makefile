@@ -16,7 +16,7 @@ OUT       ?= .bin/bench.txt
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: test
 test: ## Run the tests (PKG=./auth RUN=TestX narrow it)
@@ -61,6 +61,10 @@ bench: $(BENCHSTAT) ## Run the benchmarks in COUNT (10) rounds and compare their
 .PHONY: bench-tasks
 bench-tasks: ## Measure the Cloud Tasks emulator beside its ceiling (two minutes, on a machine that does nothing else)
 	$(GO) run ./internal/ci/throughput
+
+.PHONY: bench-pubsub
+bench-pubsub: ## Measure the Pub/Sub emulator beside Google's and pstest (four minutes, on a machine that does nothing else)
+	$(GO) run ./internal/ci/pubsubthroughput
 
 .PHONY: size
 size: ## Size of the least service's binary, beside one that uses Google's three clients bare

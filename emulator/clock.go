@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"waybill.dev/emulator/internal/clock"
 )
 
 // ErrNothingDue is why [Emulator.Skip] did not move the clock.
@@ -14,7 +16,7 @@ var ErrNothingDue = errors.New("emulator: nothing is due")
 func (e *Emulator) Now() time.Time { return e.clock.Now() }
 
 // Advance moves the Emulator's clock forward by d. What has become due by then is on its way when
-// Advance returns; a negative d does nothing. ID tokens keep the wall clock's time, and requests
+// Advance returns; a negative d does nothing, and after 200 years in all the clock goes no further. ID tokens keep the wall clock's time, and requests
 // that are on the wire keep the time that their deadline leaves them.
 func (e *Emulator) Advance(d time.Duration) {
 	e.clock.Advance(d)
@@ -52,7 +54,7 @@ func (e *Emulator) Skip(ctx context.Context, within time.Duration) (now time.Tim
 	}
 	next, ok := e.NextDelivery()
 	switch wait := next.Sub(e.Now()); {
-	case !ok:
+	case !ok, wait > clock.MaxOffset-e.clock.Offset():
 		return e.Now(), ErrNothingDue
 	case within > 0 && wait > within:
 		return e.Now(), fmt.Errorf("%w within %v: the next delivery is in %v", ErrNothingDue, within, wait.Round(time.Millisecond))

@@ -141,12 +141,18 @@ func TestWhatCountsAsDue(t *testing.T) {
 	}
 	subscriber := pubsubpb.NewSubscriberClient(conn)
 	pull := &pubsubpb.PullRequest{Subscription: "projects/shop/subscriptions/pulled", MaxMessages: 1}
-	for range 2 {
+	next := func(what string, want time.Duration) {
+		t.Helper()
 		if got, err := subscriber.Pull(ctx, pull); err != nil || len(got.GetReceivedMessages()) != 1 {
 			t.Fatalf("pulled %v, %v", got, err)
 		}
-		near("an ack deadline", skip(t, e), 5*time.Minute)
+		near(what, skip(t, e), want)
 	}
+	next("an ack deadline", 5*time.Minute)
+	create("slow", e.Now().Add(7*time.Minute))
+	next("an ack deadline before a schedule", 5*time.Minute)
+	next("a schedule before an ack deadline", 2*time.Minute)
+	<-arrivals
 }
 
 func TestClockOverHTTP(t *testing.T) {

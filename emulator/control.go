@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"waybill.dev/emulator/internal/clock"
 )
 
 // skipPatience is how long a request to skip waits for the deliveries in flight.
@@ -68,7 +70,10 @@ func (e *Emulator) serveReady(w http.ResponseWriter, _ *http.Request) {
 func serveLive(w http.ResponseWriter, _ *http.Request) { writeLine(w, "live") }
 
 func (e *Emulator) serveReset(w http.ResponseWriter, _ *http.Request) {
-	e.Reset() //nolint:contextcheck // a reset is not given up half-way
+	if err := e.reset(); err != nil { //nolint:contextcheck // a reset is not given up half-way
+		http.Error(w, fmt.Sprintf("emulator: everything is forgotten, and not all resources could be created anew:\n%v", err), http.StatusInternalServerError)
+		return
+	}
 	writeLine(w, "reset")
 }
 
@@ -92,6 +97,10 @@ func (e *Emulator) serveAdvance(w http.ResponseWriter, r *http.Request) {
 	by, err := time.ParseDuration(r.FormValue("by"))
 	if err != nil || by < 0 {
 		http.Error(w, "emulator: say by how much, as in POST /_emulator/advance?by=10m; time never goes back", http.StatusBadRequest)
+		return
+	}
+	if left := clock.MaxOffset - e.clock.Offset(); by > left {
+		http.Error(w, fmt.Sprintf("emulator: the clock goes no further than 200 years beyond the wall clock: advance by at most %v", left), http.StatusBadRequest)
 		return
 	}
 	e.Advance(by)

@@ -68,7 +68,12 @@
 // goes on from there: what has become due meanwhile is delivered, and attempts that were in flight are made again with
 // the same retry count. Not kept are a receiver's Retry-After and the state of a queue's token bucket, which starts full.
 //
-// The end of a delivery is written within milliseconds, and nobody waits for that. So a crash may repeat a delivery that
+// Of Pub/Sub there are topics, subscriptions, snapshots, schemas and policies; messages with their ids and their order,
+// acknowledgements, seeks, and the attempts that count for a dead letter. Leases and delays end with the process: what is
+// not acknowledged is delivered again at once, under new ack ids.
+//
+// The end of a delivery is written within milliseconds, and nobody waits for that: of a task, of a push, and of messages
+// whose acknowledgement is not confirmed. So a crash may repeat a delivery that
 // had succeeded just before, and so may one between the first delivery and the answer to CreateTask. Nothing else is
 // repeated by a crash.
 //
@@ -187,11 +192,10 @@
 //   - App Engine targets go to the one address of Config.AppEngine; without it they are refused.
 //   - IAM policies and CMEK configurations are kept and have no effect. Every location may have queues.
 //
-// Pub/Sub:
-//   - Schemas, snapshots, message transforms, ingestion, and subscriptions to BigQuery, Cloud Storage and
-//     Bigtable are refused with UNIMPLEMENTED.
-//   - Topic retention, expiration policies, KMS keys, storage policies, labels and tags are kept and have
-//     no effect.
+// Pub/Sub, of which docs/emulator-pubsub.md has every method and field:
+//   - Subscriptions to BigQuery, Cloud Storage and Bigtable, ingestion and message transforms are checked and kept, and not
+//     carried out.
+//   - KMS keys, storage policies, labels and tags are kept and have no effect.
 //   - How fast pushes to a failing endpoint slow down, and speed up again, is our own choice.
 //   - The deadline of a push runs on the wall clock.
 //

@@ -59,6 +59,8 @@ type Emulator struct {
 // topics is Pub/Sub: the Emulator's own engine, or Google's emulator behind a proxy.
 type topics interface {
 	Register(grpc.ServiceRegistrar)
+	Load() error
+	Start()
 	Reset()
 	NextDelivery() (time.Time, bool)
 	Unacknowledged() int
@@ -116,8 +118,9 @@ func Start(ctx context.Context, config Config) (*Emulator, error) {
 		FollowRedirects: config.FollowRedirects,
 	})
 	if config.PubSubUpstream == "" {
-		e.topics = pubsub.New(pubsub.Config{Clock: e.clock, Signer: e.issuer, HTTPClient: client, Logger: config.Logger})
+		e.topics = pubsub.New(pubsub.Config{Clock: e.clock, Signer: e.issuer, HTTPClient: client, Store: e.store, Logger: config.Logger})
 	} else if e.topics, err = newUpstream(e, config, client); err != nil {
+		e.issuer.Close()
 		return nil, errors.Join(err, e.tasks.Close(ctx), e.store.Close(), base.Close())
 	}
 	overHTTP := rest.New(rest.Config{Logger: config.Logger})
@@ -127,6 +130,9 @@ func Start(ctx context.Context, config Config) (*Emulator, error) {
 	}
 	e.tasks.RegisterREST(overHTTP)
 	if err = e.tasks.Load(); err == nil {
+		err = e.topics.Load()
+	}
+	if err == nil {
 		err = e.methods.create(ctx, config)
 	}
 	if err != nil {
@@ -145,6 +151,7 @@ func Start(ctx context.Context, config Config) (*Emulator, error) {
 	e.stop = sync.OnceValue(e.stopAll)
 	e.serve(base, config.Logger)
 	e.tasks.Start()
+	e.topics.Start()
 	return e, nil
 }
 
@@ -181,17 +188,22 @@ func newTransport() *http.Transport {
 // flight; when it returns, none is left, and Config.Resources are there anew. Keys, tokens, gates, connections and the
 // clock stay.
 func (e *Emulator) Reset() {
+	if err := e.reset(); err != nil {
+		e.config.Logger.Error("emulator: resources are missing after a reset", "error", err)
+	}
+}
+
+// reset is Reset. Its error is about Config.Resources, which were good at the start: the disk of Config.Data may be full.
+func (e *Emulator) reset() error {
 	e.resetting.Lock()
 	defer e.resetting.Unlock()
 	e.faults.Clear()
 	e.tasks.Reset()
 	e.topics.Reset()
 	if e.stopping.Load() {
-		return // nothing can be created any more
+		return nil // nothing can be created any more
 	}
-	if err := e.methods.create(context.WithoutCancel(e.patience), e.config); err != nil { // they were good at the start
-		e.config.Logger.Error("emulator: resources are missing after a reset", "error", err)
-	}
+	return e.methods.create(context.WithoutCancel(e.patience), e.config)
 }
 
 // Shutdown stops the Emulator: no new deliveries, then the tasks and pushes in flight end, then the requests at

@@ -88,6 +88,7 @@ func TestAdvanceSendsWhatBecomesDueButTokensKeepTheTime(t *testing.T) {
 	}
 	post(t, e.URL()+"/_emulator/advance?by=-1h", http.StatusBadRequest)
 	post(t, e.URL()+"/_emulator/advance", http.StatusBadRequest)
+	post(t, e.URL()+"/_emulator/advance?by=2562047h", http.StatusBadRequest) // in which the offset would overflow, the second time
 }
 
 func TestReset(t *testing.T) {

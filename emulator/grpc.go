@@ -12,13 +12,23 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// maxReceive is above Pub/Sub's largest request (10 MB of messages, before their encoding).
-const maxReceive = 32 << 20
+const (
+	// maxReceive is above Pub/Sub's largest request (10 MB of messages, before their encoding).
+	maxReceive = 32 << 20
+	// Windows that are set are not measured, which gRPC does by a ping after nearly every small request.
+	streamWindow     = 1 << 20
+	connectionWindow = 4 << 20
+)
 
 func newGRPCServer(logger *slog.Logger) *grpc.Server {
 	r := recoverer{logger}
 	return grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxReceive),
+		// A publish of 100 messages is larger than gRPC's default of 64 KB, and would wait for a window update.
+		grpc.InitialWindowSize(1<<20),
+		grpc.InitialConnWindowSize(16<<20),
+		grpc.InitialWindowSize(streamWindow),
+		grpc.InitialConnWindowSize(connectionWindow),
 		// Clients that ping more often than gRPC's default allows would be cut off; Google lets them.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.ChainUnaryInterceptor(r.unary),

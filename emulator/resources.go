@@ -101,6 +101,9 @@ func (m *methods) creations(c Config) []creation {
 		queue.Name = c.queueName(queue.GetName())
 		add("Queues", i, queue.GetName(), func(ctx context.Context) error {
 			parent, _ := splitName(queue.GetName())
+			if !isName(queue.GetName(), queueForm) { // then the error is to be about the queue
+				parent, _ = splitName(c.queueName("any"))
+			}
 			_, err := m.queues.CreateQueue(ctx, &cloudtaskspb.CreateQueueRequest{Parent: parent, Queue: queue})
 			return err
 		})

@@ -71,6 +71,9 @@ func TestResourcesAreThereFromTheStartAndAfterAReset(t *testing.T) {
 	}
 	post(t, e.URL()+"/_emulator/reset", http.StatusOK)
 	check("after a reset over HTTP")
+
+	resources.Queues[0].RateLimits.MaxDispatchesPerSecond = 9000 // as they cannot be created when the disk of Config.Data is full
+	post(t, e.URL()+"/_emulator/reset", http.StatusInternalServerError)
 }
 
 func TestEveryBadResourceIsReported(t *testing.T) {
@@ -94,7 +97,7 @@ func TestEveryBadResourceIsReported(t *testing.T) {
 		`Config.Resources.Queues[1] "projects/waybill-local/locations/us-central1/queues/mails": `,
 		`Config.Resources.Queues[3] "projects/waybill-local/locations/us-central1/queues/good" is there twice`,
 		`Config.Resources.Queues[4] "projects/waybill-local/locations/us-central1/queues/good" is there twice`,
-		`Config.Resources.Queues[5] "": `,
+		`Config.Resources.Queues[5] "": Queue name must be formatted`,
 		`Config.Resources.Topics[0] "projects/waybill-local/topics/t": Invalid resource name given`,
 		`Config.Resources.Subscriptions[0] "projects/waybill-local/subscriptions/index": Resource not found (resource=missing).`,
 		`Config.Resources.Subscriptions[1] "projects/waybill-local/subscriptions/index2": Invalid ack deadline given`,

@@ -25,6 +25,12 @@ func newUpstream(e *Emulator, config Config, client *http.Client) (googles, erro
 	return googles{proxy}, err
 }
 
+// Load does nothing: Google's emulator keeps no data.
+func (g googles) Load() error { return nil }
+
+// Start does nothing: nothing was loaded.
+func (g googles) Start() {}
+
 // Reset does nothing: the topics are Google's emulator's.
 func (g googles) Reset() {}
 

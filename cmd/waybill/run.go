@@ -30,6 +30,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"emulator", "run Cloud Tasks, Pub/Sub and a token issuer on this machine", runEmulator},
+		{"dead", "list and replay the messages that their receivers gave up", runDead},
 		{"token", "explain why an ID token is accepted or refused", runToken},
 		{"version", "print the version", runVersion},
 		{"help", "print this, or the help of a command", runHelp},

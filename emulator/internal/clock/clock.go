@@ -14,6 +14,9 @@ import (
 	"time"
 )
 
+// MaxOffset is how far a Clock can be moved, in all: 200 years. Beyond 2262, times no longer fit into 64 bits of nanoseconds.
+const MaxOffset = 200 * 365 * 24 * time.Hour
+
 // Clock is a source of time and timers. Use [New]; a Clock must not be copied.
 type Clock struct {
 	mu      sync.Mutex
@@ -115,7 +118,8 @@ func (t *Timer) Stop() bool {
 }
 
 // Advance moves the Clock forward by d and runs every callback that has become due, also those
-// that the callbacks themselves add, before it returns. A negative d is ignored: time never goes back.
+// that the callbacks themselves add, before it returns. A negative d is ignored: time never goes back. Nor does it go
+// beyond [MaxOffset].
 func (c *Clock) Advance(d time.Duration) {
 	c.mu.Lock()
 	c.move(d)
@@ -133,7 +137,7 @@ func (c *Clock) AdvanceTo(t time.Time) {
 
 // move adds to the offset. The caller holds c.mu.
 func (c *Clock) move(d time.Duration) {
-	if d <= 0 {
+	if d = min(d, MaxOffset-c.offset); d <= 0 {
 		return
 	}
 	c.offset += d

@@ -1,6 +1,7 @@
 package clock
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -116,6 +117,28 @@ func TestNext(t *testing.T) {
 		c.AfterFunc(time.Minute, func() {})
 		if next, ok := c.Next(); !ok || next.Sub(c.Now()) != time.Minute {
 			t.Errorf("next is in %v, %v", next.Sub(c.Now()), ok)
+		}
+	})
+}
+
+// The offset cannot overflow, by which time would go back.
+func TestTheEndOfTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New()
+		defer c.Close()
+		start := c.Now()
+		for range 3 {
+			c.Advance(math.MaxInt64)
+		}
+		if got := c.Now().Sub(start); got != MaxOffset || c.Offset() != MaxOffset {
+			t.Errorf("it went to +%v, offset %v", got, c.Offset())
+		}
+		c.AdvanceTo(start.Add(math.MaxInt64))
+		if got := c.Now().Sub(start); got != MaxOffset {
+			t.Errorf("it went to +%v", got)
+		}
+		if c.Now().UnixNano() < start.UnixNano() {
+			t.Error("its time does not fit into 64 bits")
 		}
 	})
 }

@@ -34,9 +34,8 @@ func (e *Engine) RegisterREST(h *rest.Handler) {
 }
 
 // BufferTask creates a task that consists of a body, and goes where the queue's HTTP target says. The id may be empty.
-// The method is the queue's at the
-// time of the dispatch, POST without one. The Content-Type is application/json (HttpTarget's comment), unless the queue
-// overrides it.
+// The method is the queue's at the time of the dispatch, POST without one. The Content-Type is application/json (HttpTarget's
+// comment), unless the queue overrides it.
 func (e *Engine) BufferTask(ctx context.Context, queueName, taskID string, body []byte) (*cloudtaskspb.Task, error) {
 	s := service{Engine: e}
 	override, err := s.uriOverride(queueName)

@@ -202,13 +202,22 @@ func TestResetErases(t *testing.T) {
 	})
 }
 
-// What the store no longer needs does not stay in it.
+// What the store no longer needs does not stay in it: tasks not beyond their end, whatever else not beyond the next start.
 func TestNothingIsLeftInTheStore(t *testing.T) {
 	inBubble(t, answers(500, 200), func(b *bench) {
 		fs := vfs.NewMem()
 		b.inLife(fs, func() {
 			b.populate()
+			_, err := b.DeleteQueue(b.ctx, &cloudtaskspb.DeleteQueueRequest{Name: location + "/queues/paused"}) // with the last task that will not end
+			b.must(err)
 			b.after(30 * time.Hour)
+			b.must(b.Sync())
+			for _, kind := range []byte{keyTask, keyAttempts} {
+				b.must(b.journal.Scan([]byte{owner, kind}, func(key, _ []byte) error {
+					t.Errorf("left of a task that has ended: %q", key)
+					return nil
+				}))
+			}
 			for name := range b.queues {
 				_, err := b.DeleteQueue(b.ctx, &cloudtaskspb.DeleteQueueRequest{Name: name})
 				b.must(err)
@@ -243,5 +252,29 @@ func TestTimeThatPassesBetweenLivesCounts(t *testing.T) {
 				t.Errorf("%d deliveries and %d tasks of tasks that are beyond their life", n, b.Tasks())
 			}
 		})
+	})
+}
+
+// Among tasks that are due at once, those of an earlier process come first.
+func TestOrderOfCreationOutlivesTheProcess(t *testing.T) {
+	inBubble(t, nil, func(b *bench) {
+		fs := vfs.NewMem()
+		at := func(t *cloudtaskspb.Task) { t.ScheduleTime = timestamppb.New(b.start.Add(time.Hour)) }
+		b.inLife(fs, func() {
+			b.queue(&cloudtaskspb.RateLimits{MaxConcurrentDispatches: 1}, nil)
+			b.create(named("z"), at)
+			b.create(named("y"), at)
+		})
+		b.inLife(fs, func() {
+			b.create(named("a"), at)
+			b.after(2 * time.Hour)
+		})
+		var order []string
+		for _, d := range b.got() {
+			order = append(order, d.header["X-CloudTasks-TaskName"][0])
+		}
+		if diff := cmp.Diff([]string{"z", "y", "a"}, order); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
 	})
 }

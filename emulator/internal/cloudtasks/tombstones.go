@@ -3,7 +3,8 @@ package cloudtasks
 import "time"
 
 // tombstones are the names of finished tasks that cannot be used again yet. All are kept for the same
-// time, so they expire in the order in which they were added; nothing wakes up for that.
+// time, so they expire in the order in which they were added; nothing wakes up for that. Those of an earlier process may have been kept
+// for longer: then the ones behind them are forgotten late, and free in time.
 type tombstones struct {
 	keep  time.Duration // how long a name stays taken; 0: nameReuse
 	until map[string]time.Time
@@ -14,8 +15,7 @@ type tombstones struct {
 
 func (s *tombstones) has(id string, now time.Time) bool {
 	s.expire(now)
-	_, ok := s.until[id]
-	return ok
+	return s.until[id].After(now)
 }
 
 // add returns when the name is free again.

@@ -36,6 +36,10 @@ type backlog struct {
 	out      map[uint64]*entry // what has been delivered and is not done, by seq: the ack ids that count
 	keys     map[string]*orderKey
 	dead     []*entry // exhausted since the last takeDead
+
+	number  uint64  // the subscription's in the store
+	latest  *part   // of the batch that was added last
+	changed []*part // since the last takeChanged
 }
 
 func newBacklog(incarnation uint32, s settings) *backlog {
@@ -50,6 +54,8 @@ func newBacklog(incarnation uint32, s settings) *backlog {
 // add appends a message that was just published. Its number is higher than all before.
 func (b *backlog) add(p publication) {
 	e := newEntry(p)
+	e.part = b.partOf(p.batch)
+	e.batch.hold()
 	b.arrivals.push(&e.arrival)
 	b.enqueue(e)
 }
@@ -244,6 +250,7 @@ func (b *backlog) retainedUntil(e *entry) time.Time {
 func (b *backlog) fail(e *entry, now time.Time) {
 	b.endLease(e)
 	e.failures++
+	b.noteFailure(e)
 	if e.key != nil {
 		b.rewind(e.key, e)
 	}
@@ -328,9 +335,19 @@ func (b *backlog) finish(e *entry, forGood bool) {
 
 // release forgets e, which is done and holds no place in any order, unless a seek may want it back.
 func (b *backlog) release(e *entry) {
+	b.noteDone(e)
 	if !b.retainAcked {
-		e.arrival.unlink()
+		b.forget(e)
 	}
+}
+
+// forget takes e out of the arrivals, if it is there.
+func (b *backlog) forget(e *entry) {
+	if e.arrival.list == nil {
+		return
+	}
+	e.arrival.unlink()
+	e.batch.letGo()
 }
 
 // drop forgets e, done or not.
@@ -339,5 +356,6 @@ func (b *backlog) drop(e *entry) {
 		b.finish(e, true)
 	}
 	e.inKey.unlink()
-	e.arrival.unlink()
+	b.noteDone(e)
+	b.forget(e)
 }

@@ -24,6 +24,7 @@ func (s *subscription) forward(dead []*entry, policy *pubsubpb.DeadLetterPolicy)
 		published[i] = refused == nil
 		s.reportDeadLetter(policy.GetDeadLetterTopic(), refused)
 	}
+	s.service.journal.Flush()
 	s.update(func(now time.Time) {
 		if s.ended != nil {
 			return

@@ -1,5 +1,5 @@
 // Package pubsub is the emulator's Pub/Sub: google.pubsub.v1's Publisher, Subscriber and
-// SchemaService and google.iam.v1's IAMPolicy, in memory, with push that is signed.
+// SchemaService and google.iam.v1's IAMPolicy, in memory or kept in a store, with push that is signed.
 // docs/emulator-pubsub.md has every method and field with the tests that cover it.
 //
 // # Usage
@@ -33,8 +33,35 @@
 // and created again is another.
 //
 // Locks are taken in the order Service.changes, Service.mu, topic.mu, subscription.mu,
-// schemaResource.mu. Dead letters are published after all of them are released, since their topic
+// schemaResource.mu, batch.mu. Dead letters are published after all of them are released, since their topic
 // may be any topic.
+//
+// # Data
+//
+// With Config.Store, what a method has acknowledged is there after a kill -9 or a loss of power, once [Service.Load] and
+// [Service.Start] have run: topics, subscriptions, snapshots, schemas with their revisions, policies; messages with
+// their ids, times and order; acknowledgements, seeks, and what retention keeps of acknowledged messages. Ids go on
+// to rise, also when the clock is behind.
+//
+// A journal tells the store of changes. One publish request is one record, a batch, whatever the number of messages
+// and subscriptions: a subscription has what was published since its creation, less what is noted in its part of the
+// batch. A part has a bit for each message that is done, the attempts that count for a dead letter, and what a seek
+// has brought back. Backlogs, snapshots and histories hold the batches that they have messages of, and the last to let
+// go deletes the record.
+//
+// What is answered is safe: Publish, Acknowledge, Seek and all changes of resources return when they are on the disk,
+// and so does a confirmation under exactly-once delivery. Acknowledgements of a stream without it, successful pushes
+// and nacks are written within milliseconds, and nobody waits for them. A dead letter is written before its source is
+// done.
+//
+// Leases and delays end with the process: whatever is unacknowledged is deliverable at once in the next one, and ack
+// ids of before count there as of leases that are over. Of an ordering key an acknowledged message stays behind an
+// earlier one that is not, and comes again with it, as after a deadline; under exactly-once delivery it does not.
+// Attempts that have ended count on where there is a dead-letter policy; one that was under way does not count. Not
+// kept are a push endpoint's pause and window. A subscription's last activity is known to within an hour.
+//
+// When the disk cannot be written, methods that change something fail, streams confirm as failed for the time being,
+// and deliveries go on.
 //
 // # What it does
 //
@@ -88,7 +115,9 @@
 // # Errors
 //
 // Every error is a gRPC status. NOT_FOUND and ALREADY_EXISTS name the resource; INVALID_ARGUMENT
-// says what was sent and what is allowed; UNAVAILABLE means that the Service is closing.
+// says what was sent and what is allowed; UNAVAILABLE means that the Service is closing, or, as it then says, that
+// the Store cannot be written and nothing was changed; INTERNAL, that the Store could not be written and the change may be
+// there or not after a restart.
 // Pushes and dead letters that fail are logged once per subscription and reason, and again after a
 // success; see package deliverylog. Payloads, tokens and the query of an endpoint are never logged.
 //
@@ -96,7 +125,8 @@
 //
 // The state machine is tested by hand-written cases and by random walks beside a model (TestModel);
 // the Service by 2,000 random walks under testing/synctest beside another one (TestServiceModel),
-// which does whatever a client may do, seeks and snapshots included; -seed N repeats a walk of
-// either. Timed behaviour is tested under testing/synctest with a fake transport; the wire with the
+// which does whatever a client may do, seeks and snapshots included, and by walks with
+// crashes in between (TestDurableModel); -seed N repeats a walk of any. Each call to the disk fails once in
+// TestEveryCallToTheDiskFails, and package crashtest kills a process. Timed behaviour is tested under testing/synctest with a fake transport; the wire with the
 // official client, with real HTTP servers, and with endpoints that are slow, dead or lie.
 package pubsub

@@ -30,6 +30,7 @@ type entry struct {
 	timer    int       // index in the heap of timers, -1 if it is not in it
 	holder   *consumer // who has the lease
 	key      *orderKey // nil if the message is not ordered
+	part     *part     // what the store knows of it, or nil
 
 	arrival node // in backlog.arrivals, from its arrival to its end
 	turn    node // in the list of those that may be delivered now

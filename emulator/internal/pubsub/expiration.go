@@ -13,7 +13,8 @@ import (
 // subscription's lock guards it.
 type activity struct {
 	last    time.Time
-	streams int // open ones: while there are any, the subscription is active
+	kept    time.Time // in the store, as the last one
+	streams int       // open ones: while there are any, the subscription is active
 	timer   *clock.Timer
 }
 
@@ -23,8 +24,25 @@ func (a *activity) stop() {
 	}
 }
 
+// activityStep is how exactly the store knows of activity.
+const activityStep = minExpiration / 24
+
 // touch records activity. The lock is held, as for all of these.
-func (s *subscription) touch(now time.Time) { s.activity.last = now }
+func (s *subscription) touch(now time.Time) {
+	s.activity.last = now
+	if now.Sub(s.activity.kept) >= activityStep {
+		s.keepActivity()
+	}
+}
+
+func (s *subscription) keepActivity() {
+	if s.erased {
+		return
+	}
+	s.activity.kept = s.activity.last
+	s.service.journal.putActivity(s)
+	s.service.journal.Flush()
+}
 
 // openStream and closeStream count the streams. They take the lock.
 func (s *subscription) openStream() {
@@ -60,6 +78,7 @@ func (s *subscription) lapse() {
 		return
 	}
 	s.service.remove(s)
+	s.service.journal.Flush()
 	s.service.logger.Info("a subscription was deleted: it had not been active for its expiration_policy's ttl", slog.String("subscription", s.name))
 }
 

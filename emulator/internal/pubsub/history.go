@@ -12,7 +12,12 @@ type history struct {
 	publications []publication // by rising numbers
 }
 
-func (h *history) add(ps ...publication) { h.publications = append(h.publications, ps...) }
+func (h *history) add(ps ...publication) {
+	for i := range ps {
+		ps[i].batch.hold()
+	}
+	h.publications = append(h.publications, ps...)
+}
 
 // trim forgets what was published before t and is not newer than the number oldest, which is that
 // of the oldest snapshot.
@@ -21,11 +26,21 @@ func (h *history) trim(t time.Time, oldest uint64) {
 	for n < len(h.publications) && h.publications[n].seq <= oldest && h.publications[n].published().Before(t) {
 		n++
 	}
-	clear(h.publications[:n]) // lets go of the messages, though the array lives on
+	h.forget(n)
+}
+
+// forget lets go of the n first.
+func (h *history) forget(n int) {
+	for i := range h.publications[:n] {
+		h.publications[i].batch.letGo()
+	}
+	clear(h.publications[:n]) // though the array lives on
 	if h.publications = h.publications[n:]; len(h.publications) == 0 {
 		h.publications = nil
 	}
 }
+
+func (h *history) clear() { h.forget(len(h.publications)) }
 
 // after lists what has a higher number than seq. Nobody may change the result.
 func (h *history) after(seq uint64) []publication {

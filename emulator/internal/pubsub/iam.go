@@ -25,8 +25,13 @@ func (s *Service) checkResource(name string) error {
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	return s.checkExists(name)
+}
+
+// checkExists reports whether there is the resource. Service.mu is held.
+func (s *Service) checkExists(name string) error {
 	var exists bool
-	switch parts[2] {
+	switch strings.Split(name, "/")[2] {
 	case "topics":
 		exists = s.topics[name] != nil
 	case "subscriptions":
@@ -57,10 +62,28 @@ func (s *Service) GetIamPolicy(_ context.Context, req *iampb.GetIamPolicyRequest
 
 // SetIamPolicy implements google.iam.v1.IAMPolicy. Policies are kept; nobody is refused by them.
 func (s *Service) SetIamPolicy(_ context.Context, req *iampb.SetIamPolicyRequest) (*iampb.Policy, error) {
+	return durable(s, func() (*iampb.Policy, error) { return s.setIamPolicy(req) })
+}
+
+func (s *Service) setIamPolicy(req *iampb.SetIamPolicyRequest) (*iampb.Policy, error) {
 	if err := s.checkResource(req.GetResource()); err != nil {
 		return nil, err
 	}
-	return s.policies.Update(req.GetResource(), req.GetPolicy(), req.GetUpdateMask().GetPaths())
+	s.mu.Lock() // the resource must not go meanwhile
+	defer s.mu.Unlock()
+	if err := s.checkExists(req.GetResource()); err != nil {
+		return nil, err
+	}
+	policy, err := s.policies.Update(req.GetResource(), req.GetPolicy(), req.GetUpdateMask().GetPaths())
+	if err == nil {
+		s.journal.putPolicy(req.GetResource(), policy)
+	}
+	return policy, err
+}
+
+func (s *Service) deletePolicy(resource string) {
+	s.policies.Delete(resource)
+	s.journal.deletePolicy(resource)
 }
 
 // TestIamPermissions implements google.iam.v1.IAMPolicy. The caller has every permission. As in the

@@ -14,7 +14,11 @@ type publication struct {
 	size   int             // bytes, as flow control counts them
 	seq    uint64          // its number, the same everywhere: it rises with each message of a topic
 	schema *schemaResource // by which it was validated, or nil
+	batch  *batch          // of which it is a part in the store, or nil
 }
+
+// place is where it is in its batch.
+func (p *publication) place() int { return int(p.seq - p.batch.first) } //nolint:gosec // at most 1000
 
 func (p *publication) published() time.Time { return p.msg.PublishTime.AsTime() }
 

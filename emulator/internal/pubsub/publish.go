@@ -22,6 +22,10 @@ const (
 
 // Publish implements google.pubsub.v1.Publisher.
 func (s *Service) Publish(_ context.Context, req *pubsubpb.PublishRequest) (*pubsubpb.PublishResponse, error) {
+	return durable(s, func() (*pubsubpb.PublishResponse, error) { return s.publish(req) })
+}
+
+func (s *Service) publish(req *pubsubpb.PublishRequest) (*pubsubpb.PublishResponse, error) {
 	t, err := s.topic(req.GetTopic())
 	if err != nil {
 		return nil, err

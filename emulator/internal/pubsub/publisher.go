@@ -12,6 +12,10 @@ import (
 
 // CreateTopic implements google.pubsub.v1.Publisher.
 func (s *Service) CreateTopic(_ context.Context, req *pubsubpb.Topic) (*pubsubpb.Topic, error) {
+	return durable(s, func() (*pubsubpb.Topic, error) { return s.createTopic(req) })
+}
+
+func (s *Service) createTopic(req *pubsubpb.Topic) (*pubsubpb.Topic, error) {
 	if err := checkTopicName(req.GetName()); err != nil {
 		return nil, err
 	}
@@ -31,8 +35,9 @@ func (s *Service) CreateTopic(_ context.Context, req *pubsubpb.Topic) (*pubsubpb
 	if err != nil {
 		return nil, err
 	}
-	t := newTopic(s, config, schema)
+	t := newTopic(s, s.numbers.take(1), config, schema)
 	s.topics[config.Name] = t
+	s.journal.putTopic(t)
 	s.warnIngestion(config)
 	return t.proto(), nil
 }
@@ -48,6 +53,10 @@ func (s *Service) GetTopic(_ context.Context, req *pubsubpb.GetTopicRequest) (*p
 
 // UpdateTopic implements google.pubsub.v1.Publisher.
 func (s *Service) UpdateTopic(_ context.Context, req *pubsubpb.UpdateTopicRequest) (*pubsubpb.Topic, error) {
+	return durable(s, func() (*pubsubpb.Topic, error) { return s.updateTopic(req) })
+}
+
+func (s *Service) updateTopic(req *pubsubpb.UpdateTopicRequest) (*pubsubpb.Topic, error) {
 	if err := checkMask(req.GetTopic(), req.GetUpdateMask(), "UpdateTopicRequest", "Topic",
 		"labels", "message_storage_policy", "kms_key_name", "schema_settings",
 		"message_retention_duration", "ingestion_data_source_settings", "message_transforms"); err != nil {
@@ -70,6 +79,7 @@ func (s *Service) UpdateTopic(_ context.Context, req *pubsubpb.UpdateTopicReques
 	t.configure(config, schema)
 	t.trim(s.clock.Now())
 	t.mu.Unlock()
+	s.journal.putTopic(t)
 	s.warnIngestion(config)
 	return t.proto(), nil
 }
@@ -130,6 +140,10 @@ func (s *Service) ListTopicSubscriptions(_ context.Context, req *pubsubpb.ListTo
 
 // DeleteTopic implements google.pubsub.v1.Publisher. Its subscriptions keep what they have.
 func (s *Service) DeleteTopic(_ context.Context, req *pubsubpb.DeleteTopicRequest) (*emptypb.Empty, error) {
+	return durable(s, func() (*emptypb.Empty, error) { return s.deleteTopic(req) })
+}
+
+func (s *Service) deleteTopic(req *pubsubpb.DeleteTopicRequest) (*emptypb.Empty, error) {
 	t, err := s.topic(req.GetTopic())
 	if err != nil {
 		return nil, err
@@ -140,6 +154,7 @@ func (s *Service) DeleteTopic(_ context.Context, req *pubsubpb.DeleteTopicReques
 		return nil, notFound(t.name)
 	}
 	delete(s.topics, t.name)
+	s.journal.deleteTopic(t) // first: its history goes after it
 	subscriptions, snapshots := t.delete()
 	for _, sub := range subscriptions {
 		sub.topic = nil
@@ -147,12 +162,16 @@ func (s *Service) DeleteTopic(_ context.Context, req *pubsubpb.DeleteTopicReques
 	for _, snap := range snapshots {
 		snap.topic = nil
 	}
-	s.policies.Delete(t.name)
+	s.deletePolicy(t.name)
 	return &emptypb.Empty{}, nil
 }
 
 // DetachSubscription implements google.pubsub.v1.Publisher.
 func (s *Service) DetachSubscription(_ context.Context, req *pubsubpb.DetachSubscriptionRequest) (*pubsubpb.DetachSubscriptionResponse, error) {
+	return durable(s, func() (*pubsubpb.DetachSubscriptionResponse, error) { return s.detachSubscription(req) })
+}
+
+func (s *Service) detachSubscription(req *pubsubpb.DetachSubscriptionRequest) (*pubsubpb.DetachSubscriptionResponse, error) {
 	sub, err := s.subscription(req.GetSubscription())
 	if err != nil {
 		return nil, err

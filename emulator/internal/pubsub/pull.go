@@ -102,6 +102,10 @@ func received(deliveries []delivery) []*pubsubpb.ReceivedMessage {
 
 // Acknowledge implements google.pubsub.v1.Subscriber.
 func (s *Service) Acknowledge(_ context.Context, req *pubsubpb.AcknowledgeRequest) (*emptypb.Empty, error) {
+	return durable(s, func() (*emptypb.Empty, error) { return s.acknowledge(req) })
+}
+
+func (s *Service) acknowledge(req *pubsubpb.AcknowledgeRequest) (*emptypb.Empty, error) {
 	sub, ids, err := s.leases(req.GetSubscription(), req.GetAckIds())
 	if err != nil {
 		return nil, err

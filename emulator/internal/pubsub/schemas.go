@@ -33,9 +33,11 @@ const (
 // schemaResource is one schema with its revisions. Topics point to it, so that one that is deleted
 // and created again is another.
 type schemaResource struct {
-	name string
-	kind pubsubpb.Schema_Type
-	gone atomic.Bool // deleted
+	name    string
+	number  uint64 // tells it from others of its name
+	kind    pubsubpb.Schema_Type
+	journal journal
+	gone    atomic.Bool // deleted
 
 	mu        sync.RWMutex // taken last
 	revisions []*revision  // the oldest first; never empty
@@ -53,6 +55,9 @@ type revision struct {
 func (r *schemaResource) commit(definition *pubsubpb.Schema, compiled *schema.Compiled, now time.Time) (*pubsubpb.Schema, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.gone.Load() {
+		return nil, notFound(r.name)
+	}
 	if len(r.revisions) >= maxRevisions {
 		return nil, status.Error(codes.ResourceExhausted, "Already at maximum number of schema revisions")
 	}
@@ -63,8 +68,20 @@ func (r *schemaResource) commit(definition *pubsubpb.Schema, compiled *schema.Co
 	s.RevisionId = hex.EncodeToString(id[:])
 	s.RevisionCreateTime = timestamppb.New(now)
 	r.ordinal++
-	r.revisions = append(r.revisions, &revision{ordinal: r.ordinal, schema: s, compiled: compiled})
+	rev := &revision{ordinal: r.ordinal, schema: s, compiled: compiled}
+	r.revisions = append(r.revisions, rev)
+	r.journal.putSchema(r, rev)
 	return s, nil
+}
+
+// delete lets nobody commit any more. Service.mu is held.
+func (r *schemaResource) delete() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.gone.Store(true)
+	for _, rev := range r.revisions {
+		r.journal.deleteSchema(r, rev)
+	}
 }
 
 // find returns the revision with the id, the newest for "", or nil.
@@ -102,6 +119,7 @@ func (r *schemaResource) remove(id string) (*revision, error) {
 	}
 	rev := r.revisions[at]
 	r.revisions = slices.Delete(r.revisions, at, at+1)
+	r.journal.deleteSchema(r, rev)
 	return rev, nil
 }
 

@@ -60,6 +60,10 @@ func view(s *pubsubpb.Schema, v, unset pubsubpb.SchemaView) *pubsubpb.Schema {
 
 // CreateSchema implements google.pubsub.v1.SchemaService.
 func (s *Service) CreateSchema(ctx context.Context, req *pubsubpb.CreateSchemaRequest) (*pubsubpb.Schema, error) {
+	return durable(s, func() (*pubsubpb.Schema, error) { return s.createSchema(ctx, req) })
+}
+
+func (s *Service) createSchema(ctx context.Context, req *pubsubpb.CreateSchemaRequest) (*pubsubpb.Schema, error) {
 	if err := checkProjectName(req.GetParent()); err != nil {
 		return nil, err
 	}
@@ -79,7 +83,7 @@ func (s *Service) CreateSchema(ctx context.Context, req *pubsubpb.CreateSchemaRe
 	if s.schemas[name] != nil {
 		return nil, alreadyExists(name)
 	}
-	r := &schemaResource{name: name, kind: req.GetSchema().GetType()}
+	r := &schemaResource{name: name, number: s.numbers.take(1), kind: req.GetSchema().GetType(), journal: s.journal}
 	created, err := r.commit(req.GetSchema(), compiled, s.clock.Now())
 	if err != nil {
 		return nil, err
@@ -145,6 +149,10 @@ func (s *Service) ListSchemaRevisions(_ context.Context, req *pubsubpb.ListSchem
 
 // CommitSchema implements google.pubsub.v1.SchemaService.
 func (s *Service) CommitSchema(ctx context.Context, req *pubsubpb.CommitSchemaRequest) (*pubsubpb.Schema, error) {
+	return durable(s, func() (*pubsubpb.Schema, error) { return s.commitSchema(ctx, req) })
+}
+
+func (s *Service) commitSchema(ctx context.Context, req *pubsubpb.CommitSchemaRequest) (*pubsubpb.Schema, error) {
 	r, id, err := s.schema(req.GetName())
 	if err != nil {
 		return nil, err
@@ -164,6 +172,10 @@ func (s *Service) CommitSchema(ctx context.Context, req *pubsubpb.CommitSchemaRe
 
 // RollbackSchema implements google.pubsub.v1.SchemaService: the revision is committed once more.
 func (s *Service) RollbackSchema(_ context.Context, req *pubsubpb.RollbackSchemaRequest) (*pubsubpb.Schema, error) {
+	return durable(s, func() (*pubsubpb.Schema, error) { return s.rollbackSchema(req) })
+}
+
+func (s *Service) rollbackSchema(req *pubsubpb.RollbackSchemaRequest) (*pubsubpb.Schema, error) {
 	r, id, err := s.schema(req.GetName())
 	if err != nil {
 		return nil, err
@@ -183,6 +195,10 @@ func (s *Service) RollbackSchema(_ context.Context, req *pubsubpb.RollbackSchema
 
 // DeleteSchemaRevision implements google.pubsub.v1.SchemaService and returns what it deleted.
 func (s *Service) DeleteSchemaRevision(_ context.Context, req *pubsubpb.DeleteSchemaRevisionRequest) (*pubsubpb.Schema, error) {
+	return durable(s, func() (*pubsubpb.Schema, error) { return s.deleteSchemaRevision(req) })
+}
+
+func (s *Service) deleteSchemaRevision(req *pubsubpb.DeleteSchemaRevisionRequest) (*pubsubpb.Schema, error) {
 	r, id, err := s.schema(req.GetName())
 	if err != nil {
 		return nil, err
@@ -200,6 +216,10 @@ func (s *Service) DeleteSchemaRevision(_ context.Context, req *pubsubpb.DeleteSc
 // DeleteSchema implements google.pubsub.v1.SchemaService. Topics keep it as "_deleted-schema_" and
 // refuse to publish.
 func (s *Service) DeleteSchema(_ context.Context, req *pubsubpb.DeleteSchemaRequest) (*emptypb.Empty, error) {
+	return durable(s, func() (*emptypb.Empty, error) { return s.deleteSchema(req) })
+}
+
+func (s *Service) deleteSchema(req *pubsubpb.DeleteSchemaRequest) (*emptypb.Empty, error) {
 	r, id, err := s.schema(req.GetName())
 	if err != nil {
 		return nil, err
@@ -213,8 +233,8 @@ func (s *Service) DeleteSchema(_ context.Context, req *pubsubpb.DeleteSchemaRequ
 		return nil, notFound(r.name)
 	}
 	delete(s.schemas, r.name)
-	r.gone.Store(true)
-	s.policies.Delete(r.name)
+	r.delete()
+	s.deletePolicy(r.name)
 	return &emptypb.Empty{}, nil
 }
 

@@ -10,7 +10,7 @@ func (b *backlog) seek(wanted func(*publication) bool, forgotten []publication, 
 	for n := b.arrivals.head; n != nil; n = n.next {
 		all = append(all, n.entry)
 	}
-	kept := all[:0]
+	var kept []*entry
 	for _, e := range all {
 		acknowledged := e.state == acked
 		b.uproot(e)
@@ -38,6 +38,12 @@ func (b *backlog) seek(wanted func(*publication) bool, forgotten []publication, 
 			b.enqueue(e)
 		case b.retainAcked:
 			b.arrivals.push(&e.arrival)
+		}
+	}
+	b.noteSeek(all)
+	for _, e := range all {
+		if e.arrival.list == nil {
+			e.batch.letGo()
 		}
 	}
 }

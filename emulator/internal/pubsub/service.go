@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 	"waybill.dev/emulator/internal/clock"
 	"waybill.dev/emulator/internal/iam"
 	"waybill.dev/emulator/internal/pubsub/endpoint"
+	"waybill.dev/emulator/internal/store"
 )
 
 // MaxRequestBytes is the largest request that the service takes. The gRPC server needs it as
@@ -38,11 +40,13 @@ type Config struct {
 	HTTPClient *http.Client
 	// Logger reports pushes and dead letters that fail. Nil: slog.Default().
 	Logger *slog.Logger
+	// Store keeps everything, for [Service.Load] in the next process. Nil: it ends with this one. Close it after the Service.
+	Store *store.Store
 	// MaxPushRequests is the most pushes that one subscription has outstanding. Default 128.
 	MaxPushRequests int
 }
 
-// Service is a Pub/Sub server in memory. Its methods are those of google.pubsub.v1's Publisher,
+// Service is a Pub/Sub server. Its methods are those of google.pubsub.v1's Publisher,
 // Subscriber and SchemaService and of google.iam.v1's IAMPolicy, for gRPC by [Service.Register] and
 // for direct calls. All are safe for concurrent use.
 type Service struct {
@@ -57,9 +61,10 @@ type Service struct {
 	ownClient       bool // whether its idle connections are ours to close
 	logger          *slog.Logger
 	maxPushRequests int
+	journal         journal
 
-	lastMessage     atomic.Int64  // the number of the latest message id
-	lastIncarnation atomic.Uint32 // tells subscriptions of one name apart
+	numbers         numbers
+	lastIncarnation atomic.Uint32 // tells subscriptions of one name apart, and those of one process from those of the next
 
 	draining atomic.Bool // no more pushes are started
 
@@ -79,13 +84,15 @@ type Service struct {
 	running group
 }
 
-// New returns a Service without topics.
+// New returns a Service without topics; [Service.Load] brings back those in the Store.
 func New(c Config) *Service {
 	s := &Service{
 		clock:           c.Clock,
 		signer:          c.Signer,
 		logger:          c.Logger,
 		maxPushRequests: cmp.Or(c.MaxPushRequests, 128),
+		journal:         journal{c.Store},
+		numbers:         numbers{journal: journal{c.Store}},
 	}
 	s.forgetAll()
 	if s.logger == nil {
@@ -93,7 +100,8 @@ func New(c Config) *Service {
 	}
 	s.client = endpoint.Client(c.HTTPClient, s.maxPushRequests)
 	s.ownClient = c.HTTPClient == nil || c.HTTPClient.Transport == nil
-	s.lastMessage.Store(max(s.clock.Now().UnixMicro()*10, 1e16)) // 17 digits, and higher after each start
+	s.numbers.start(s.clock.Now(), 0)
+	s.lastIncarnation.Store(rand.Uint32())
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s
 }
@@ -106,19 +114,31 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	iampb.RegisterIAMPolicyServer(r, s)
 }
 
-// Reset deletes every topic, subscription, snapshot, schema and policy. Streams and waiting pulls
-// end with NOT_FOUND, and pushes under way are given up.
+// Reset deletes every topic, subscription, snapshot, schema and policy, in the Store too. Streams and
+// waiting pulls end with NOT_FOUND, and pushes under way are given up.
 func (s *Service) Reset() {
+	s.reset()
+	if err := s.journal.Sync(); err != nil {
+		s.logger.Error("what was reset may come back at the next start", "error", err)
+	}
+}
+
+func (s *Service) reset() {
 	s.mu.Lock()
-	topics, subscriptions := s.topics, s.subscriptions
-	s.forgetAll()
-	s.mu.Unlock()
-	for _, t := range topics {
+	defer s.mu.Unlock()
+	s.journal.clear()
+	s.numbers.again()
+	for _, t := range s.topics {
 		t.delete()
 	}
-	for _, sub := range subscriptions {
+	for _, sub := range s.subscriptions {
+		sub.erase()
 		sub.end(notFound(sub.name))
 	}
+	for _, r := range s.schemas {
+		r.delete()
+	}
+	s.forgetAll()
 }
 
 // Close ends every stream, pull and push with UNAVAILABLE and returns once their goroutines have
@@ -127,11 +147,14 @@ func (s *Service) Close(ctx context.Context) error {
 	s.cancel(errClosed())
 	s.running.close()
 	s.mu.Lock()
-	subscriptions := s.subscriptions
+	topics, subscriptions := s.topics, s.subscriptions
 	s.forgetAll()
 	s.mu.Unlock()
+	for _, t := range topics {
+		t.close()
+	}
 	for _, sub := range subscriptions {
-		sub.end(errClosed())
+		sub.close()
 	}
 	select {
 	case <-s.running.done():

@@ -29,6 +29,7 @@ type snapshot struct {
 
 	backlog []publication // by rising numbers
 	seq     uint64        // the topic's messages above this number belong to the snapshot
+	source  uint64        // the topic's number
 }
 
 // proto is the snapshot as clients see it. Service.mu is held.
@@ -44,7 +45,7 @@ func (s *snapshot) proto() *pubsubpb.Snapshot {
 // newSnapshot takes a snapshot of sub. Service.mu is held. The returned function is to be called
 // without locks held, also after an error.
 func (s *Service) newSnapshot(name string, sub *subscription, labels map[string]string) (_ *snapshot, forward func(), _ error) {
-	snap := &snapshot{name: name, topic: sub.topic}
+	snap := &snapshot{name: name, topic: sub.topic, source: sub.source}
 	if t := sub.topic; t != nil { // nothing is published between the backlog and the number
 		t.mu.Lock()
 		defer t.mu.Unlock()
@@ -59,7 +60,10 @@ func (s *Service) newSnapshot(name string, sub *subscription, labels map[string]
 		sub.touch(now)
 		snap.ordered = sub.config.EnableMessageOrdering
 		snap.backlog = sub.backlog.unacknowledged()
-		snap.seq = uint64(s.lastMessage.Load()) //nolint:gosec // never negative
+		for i := range snap.backlog {
+			snap.backlog[i].batch.hold()
+		}
+		snap.seq = s.numbers.take(1)
 	})
 	if err != nil {
 		return nil, forward, err
@@ -68,6 +72,7 @@ func (s *Service) newSnapshot(name string, sub *subscription, labels map[string]
 		lifetime -= now.Sub(snap.backlog[0].published())
 	}
 	if lifetime < minSnapshotLifetime {
+		snap.letGo()
 		return nil, forward, status.Error(codes.FailedPrecondition, "The snapshot would live for less than an hour: the oldest unacknowledged message of the subscription is too old. Acknowledge it or seek past it first.")
 	}
 	snap.config = &pubsubpb.Snapshot{Name: name, Topic: sub.current().Topic, ExpireTime: timestamppb.New(now.Add(lifetime)), Labels: labels}
@@ -75,12 +80,27 @@ func (s *Service) newSnapshot(name string, sub *subscription, labels map[string]
 		snap.config.Topic = t.name
 		t.snapshots = append(t.snapshots, snap)
 	}
-	snap.expiry = s.clock.At(now.Add(lifetime), func() {
+	s.expireSnapshot(snap)
+	s.journal.putSnapshot(snap)
+	return snap, forward, nil
+}
+
+// expireSnapshot sets the timer of a snapshot.
+func (s *Service) expireSnapshot(snap *snapshot) {
+	snap.expiry = s.clock.At(snap.config.ExpireTime.AsTime(), func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.dropSnapshot(snap)
+		s.journal.Flush()
 	})
-	return snap, forward, nil
+}
+
+// letGo lets go of the messages.
+func (s *snapshot) letGo() {
+	for i := range s.backlog {
+		s.backlog[i].batch.letGo()
+	}
+	s.backlog = nil
 }
 
 // dropSnapshot ends a snapshot, unless it has ended. Service.mu is held.
@@ -90,10 +110,12 @@ func (s *Service) dropSnapshot(snap *snapshot) {
 	}
 	delete(s.snapshots, snap.name)
 	snap.expiry.Stop()
-	s.policies.Delete(snap.name)
+	s.journal.deleteSnapshot(snap.name)
+	s.deletePolicy(snap.name)
 	if snap.topic != nil {
 		snap.topic.forget(snap)
 	}
+	snap.letGo()
 }
 
 // restore seeks sub to a snapshot of its topic. Service.mu is held.

@@ -27,6 +27,10 @@ func (s *Service) snapshot(name string) (*snapshot, error) {
 
 // CreateSnapshot implements google.pubsub.v1.Subscriber. Without a name it makes one up.
 func (s *Service) CreateSnapshot(_ context.Context, req *pubsubpb.CreateSnapshotRequest) (*pubsubpb.Snapshot, error) {
+	return durable(s, func() (*pubsubpb.Snapshot, error) { return s.snapshotOf(req) })
+}
+
+func (s *Service) snapshotOf(req *pubsubpb.CreateSnapshotRequest) (*pubsubpb.Snapshot, error) {
 	name := req.GetName()
 	if name != "" {
 		if err := checkSnapshotName(name); err != nil {
@@ -116,6 +120,10 @@ func (s *Service) ListTopicSnapshots(_ context.Context, req *pubsubpb.ListTopicS
 
 // UpdateSnapshot implements google.pubsub.v1.Subscriber. Only labels can be changed.
 func (s *Service) UpdateSnapshot(_ context.Context, req *pubsubpb.UpdateSnapshotRequest) (*pubsubpb.Snapshot, error) {
+	return durable(s, func() (*pubsubpb.Snapshot, error) { return s.updateSnapshot(req) })
+}
+
+func (s *Service) updateSnapshot(req *pubsubpb.UpdateSnapshotRequest) (*pubsubpb.Snapshot, error) {
 	if err := checkMask(req.GetSnapshot(), req.GetUpdateMask(), "UpdateSnapshotRequest", "Snapshot", "labels"); err != nil {
 		return nil, err
 	}
@@ -131,11 +139,16 @@ func (s *Service) UpdateSnapshot(_ context.Context, req *pubsubpb.UpdateSnapshot
 		return nil, err
 	}
 	snap.config = config
+	s.journal.putSnapshot(snap)
 	return snap.proto(), nil
 }
 
 // DeleteSnapshot implements google.pubsub.v1.Subscriber.
 func (s *Service) DeleteSnapshot(_ context.Context, req *pubsubpb.DeleteSnapshotRequest) (*emptypb.Empty, error) {
+	return durable(s, func() (*emptypb.Empty, error) { return s.deleteSnapshot(req) })
+}
+
+func (s *Service) deleteSnapshot(req *pubsubpb.DeleteSnapshotRequest) (*emptypb.Empty, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	snap, err := s.snapshot(req.GetSnapshot())
@@ -148,6 +161,10 @@ func (s *Service) DeleteSnapshot(_ context.Context, req *pubsubpb.DeleteSnapshot
 
 // Seek implements google.pubsub.v1.Subscriber.
 func (s *Service) Seek(_ context.Context, req *pubsubpb.SeekRequest) (*pubsubpb.SeekResponse, error) {
+	return durable(s, func() (*pubsubpb.SeekResponse, error) { return s.seekTo(req) })
+}
+
+func (s *Service) seekTo(req *pubsubpb.SeekRequest) (*pubsubpb.SeekResponse, error) {
 	sub, err := s.subscription(req.GetSubscription())
 	if err != nil {
 		return nil, err

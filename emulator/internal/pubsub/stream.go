@@ -187,12 +187,10 @@ func (st *stream) carryOut(req *pubsubpb.StreamingPullRequest) error {
 	response := st.response(nil)
 	confirm := false
 	if len(acks) > 0 {
-		lapsed, err := st.sub.acknowledge(acks)
+		response.AcknowledgeConfirmation, err = st.acknowledge(acks, req.GetAckIds(), response.GetSubscriptionProperties().GetExactlyOnceDeliveryEnabled())
 		if err != nil {
 			return err
 		}
-		done, refused := split(req.GetAckIds(), lapsed)
-		response.AcknowledgeConfirmation = &pubsubpb.StreamingPullResponse_AcknowledgeConfirmation{AckIds: done, InvalidAckIds: refused}
 		confirm = true
 	}
 	if len(changes) > 0 {
@@ -208,6 +206,25 @@ func (st *stream) carryOut(req *pubsubpb.StreamingPullRequest) error {
 		put(st, st.replies, response)
 	}
 	return nil
+}
+
+// acknowledge acks. What is confirmed is safe; what cannot be stored has failed for the time being.
+func (st *stream) acknowledge(acks []ackID, ids []string, confirmed bool) (*pubsubpb.StreamingPullResponse_AcknowledgeConfirmation, error) {
+	journal := st.sub.service.journal
+	if confirmed && journal.Ready() != nil {
+		//nolint:nilerr // the confirmation tells
+		return &pubsubpb.StreamingPullResponse_AcknowledgeConfirmation{TemporaryFailedAckIds: ids}, nil
+	}
+	lapsed, err := st.sub.acknowledge(acks)
+	if err != nil {
+		return nil, err
+	}
+	done, refused := split(ids, lapsed)
+	if confirmed && journal.Sync() != nil {
+		//nolint:nilerr // the confirmation tells
+		return &pubsubpb.StreamingPullResponse_AcknowledgeConfirmation{TemporaryFailedAckIds: done, InvalidAckIds: refused}, nil
+	}
+	return &pubsubpb.StreamingPullResponse_AcknowledgeConfirmation{AckIds: done, InvalidAckIds: refused}, nil
 }
 
 // split separates the ids at the given rising indexes from the others.

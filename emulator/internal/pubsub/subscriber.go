@@ -27,6 +27,10 @@ func (s *Service) subscription(name string) (*subscription, error) {
 
 // CreateSubscription implements google.pubsub.v1.Subscriber.
 func (s *Service) CreateSubscription(_ context.Context, req *pubsubpb.Subscription) (*pubsubpb.Subscription, error) {
+	return durable(s, func() (*pubsubpb.Subscription, error) { return s.createSubscription(req) })
+}
+
+func (s *Service) createSubscription(req *pubsubpb.Subscription) (*pubsubpb.Subscription, error) {
 	if err := checkSubscriptionName(req.GetName()); err != nil {
 		return nil, err
 	}
@@ -93,6 +97,10 @@ func (s *Service) GetSubscription(_ context.Context, req *pubsubpb.GetSubscripti
 
 // UpdateSubscription implements google.pubsub.v1.Subscriber.
 func (s *Service) UpdateSubscription(_ context.Context, req *pubsubpb.UpdateSubscriptionRequest) (*pubsubpb.Subscription, error) {
+	return durable(s, func() (*pubsubpb.Subscription, error) { return s.updateSubscription(req) })
+}
+
+func (s *Service) updateSubscription(req *pubsubpb.UpdateSubscriptionRequest) (*pubsubpb.Subscription, error) {
 	if err := checkMask(req.GetSubscription(), req.GetUpdateMask(), "UpdateSubscriptionRequest", "Subscription",
 		"ack_deadline_seconds", "retain_acked_messages", "message_retention_duration", "labels",
 		"expiration_policy", "dead_letter_policy", "retry_policy", "push_config",
@@ -111,6 +119,10 @@ func (s *Service) UpdateSubscription(_ context.Context, req *pubsubpb.UpdateSubs
 
 // ModifyPushConfig implements google.pubsub.v1.Subscriber.
 func (s *Service) ModifyPushConfig(_ context.Context, req *pubsubpb.ModifyPushConfigRequest) (*emptypb.Empty, error) {
+	return durable(s, func() (*emptypb.Empty, error) { return s.modifyPushConfig(req) })
+}
+
+func (s *Service) modifyPushConfig(req *pubsubpb.ModifyPushConfigRequest) (*emptypb.Empty, error) {
 	sub, err := s.subscription(req.GetSubscription())
 	if err != nil {
 		return nil, err
@@ -166,6 +178,10 @@ func (s *Service) ListSubscriptions(_ context.Context, req *pubsubpb.ListSubscri
 
 // DeleteSubscription implements google.pubsub.v1.Subscriber.
 func (s *Service) DeleteSubscription(_ context.Context, req *pubsubpb.DeleteSubscriptionRequest) (*emptypb.Empty, error) {
+	return durable(s, func() (*emptypb.Empty, error) { return s.deleteSubscription(req) })
+}
+
+func (s *Service) deleteSubscription(req *pubsubpb.DeleteSubscriptionRequest) (*emptypb.Empty, error) {
 	sub, err := s.subscription(req.GetSubscription())
 	if err != nil {
 		return nil, err
@@ -185,6 +201,7 @@ func (s *Service) remove(sub *subscription) {
 	if sub.topic != nil {
 		sub.topic.detach(sub)
 	}
+	sub.erase() // first: its messages go after it
 	sub.end(notFound(sub.name))
-	s.policies.Delete(sub.name)
+	s.deletePolicy(sub.name)
 }

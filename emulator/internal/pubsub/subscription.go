@@ -19,6 +19,8 @@ type subscription struct {
 	name    string
 	topic   *topic // nil once it is deleted; guarded by Service.mu
 	filter  filter
+	number  uint64 // what its topic publishes with higher numbers is the subscription's
+	source  uint64 // its topic's number, also of one that is deleted
 
 	mu      sync.Mutex
 	config  *pubsubpb.Subscription // replaced, never changed in place; proto says its topic
@@ -28,6 +30,7 @@ type subscription struct {
 	alarm   time.Time // when timer runs, zero if it does not
 	pusher  *pusher   // nil unless it is a push subscription
 	ended   error     // why nothing is delivered any more: deleted or detached
+	erased  bool      // nothing of it goes into the store any more
 	refused error     // why nothing is delivered under this configuration
 
 	refusalLogged bool
@@ -57,6 +60,31 @@ func newSubscription(s *Service, t *topic, config *pubsubpb.Subscription, f filt
 	sub.activity.last = s.clock.Now()
 	sub.watchActivity()
 	return sub
+}
+
+// begin makes t the topic, from what it publishes next on. The topic's lock is held.
+func (s *subscription) begin(t *topic) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.number, s.source = s.service.numbers.take(1), t.number
+	s.backlog.number = s.number
+	s.save()
+	s.keepActivity()
+}
+
+// save stores the configuration. The lock is held.
+func (s *subscription) save() {
+	if !s.erased {
+		s.service.journal.putSubscription(s)
+	}
+}
+
+// erase takes the subscription out of the store.
+func (s *subscription) erase() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.erased = true
+	s.service.journal.deleteSubscription(s)
 }
 
 // add appends published messages. The returned function is to be called without locks held.
@@ -90,12 +118,24 @@ func (s *subscription) locked(f func(now time.Time)) (forward func()) {
 	paused := s.pusher.start(now)
 	s.setAlarm(paused)
 	s.releaseMemory()
+	s.saveChanged()
 	dead := s.backlog.takeDead()
 	if len(dead) == 0 {
 		return func() {}
 	}
 	policy := s.config.GetDeadLetterPolicy()
 	return func() { s.forward(dead, policy) }
+}
+
+// saveChanged stores what has become of messages.
+func (s *subscription) saveChanged() {
+	changed := s.backlog.takeChanged()
+	for _, p := range changed {
+		p.save()
+	}
+	if len(changed) > 0 {
+		s.service.journal.Flush()
+	}
 }
 
 // wake tells the consumer that has waited longest of common messages, and everyone of its own.
@@ -224,6 +264,7 @@ func (s *subscription) reconfigure(config *pubsubpb.Subscription) {
 	s.update(func(now time.Time) {
 		old := s.config
 		s.config = config
+		s.save()
 		s.backlog.settings = settingsOf(config)
 		if s.ended != nil {
 			return
@@ -255,18 +296,35 @@ func (s *subscription) detach() error {
 	config := proto.CloneOf(s.config)
 	config.Detached = true
 	s.config = config
+	s.save()
 	s.mu.Unlock()
 	s.end(errDetached(s.name))
 	return nil
 }
 
-// end stops all deliveries for the given reason. Pushes under way are given up.
+// end stops all deliveries for the given reason, and lets go of the messages. Pushes under way are given up.
 func (s *subscription) end(reason error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended != nil {
 		return
 	}
+	for n := s.backlog.arrivals.head; n != nil; n = n.next {
+		n.entry.batch.letGo()
+	}
+	s.stop(reason)
+}
+
+// close is end, but what the subscription has stays in the store.
+func (s *subscription) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended == nil {
+		s.stop(errClosed())
+	}
+}
+
+func (s *subscription) stop(reason error) {
 	s.ended = reason
 	s.endPulls(reason)
 	if s.pusher != nil {

@@ -17,6 +17,7 @@ import (
 type topic struct {
 	service *Service
 	name    string
+	number  uint64 // tells it from others of its name
 
 	admission atomic.Pointer[admission] // nil: every message is welcome
 
@@ -28,12 +29,12 @@ type topic struct {
 	subscriptions []*subscription
 	snapshots     []*snapshot
 	history       history
-	deleted       bool
+	ended         error // why nothing can be published any more: deleted or closed
 }
 
 // newTopic returns a topic with a checked configuration.
-func newTopic(s *Service, config *pubsubpb.Topic, schema schemaRange) *topic {
-	t := &topic{service: s, name: config.Name}
+func newTopic(s *Service, number uint64, config *pubsubpb.Topic, schema schemaRange) *topic {
+	t := &topic{service: s, name: config.Name, number: number}
 	t.configure(config, schema)
 	return t
 }
@@ -62,23 +63,26 @@ func (t *topic) publish(messages []*pubsubpb.PubsubMessage, sizes []int, schema 
 	ids := make([]string, len(messages))
 	publications := make([]publication, len(messages))
 	var exhausted []func()
+	record := t.service.journal.record(messages, sizes, schema)
 
 	t.mu.Lock()
-	if t.deleted {
+	if err := t.ended; err != nil {
 		t.mu.Unlock()
-		return nil, notFound(t.name)
+		return nil, err
 	}
 	now := t.service.clock.Now()
 	published := timestamppb.New(now.Truncate(time.Millisecond))
-	number := t.service.lastMessage.Add(int64(len(messages))) - int64(len(messages))
+	number := t.service.numbers.take(len(messages)) - uint64(len(messages))
+	kept := t.keep(record, number+1, len(messages), published.AsTime())
+	defer kept.letGo()
 	for i, m := range messages {
 		number++
-		ids[i] = strconv.FormatInt(number, 10)
+		ids[i] = strconv.FormatUint(number, 10)
 		m.MessageId = ids[i]
 		m.PublishTime = published
-		publications[i] = publication{msg: m, size: sizes[i], seq: uint64(number), schema: schema} //nolint:gosec // never negative
+		publications[i] = publication{msg: m, size: sizes[i], seq: number, schema: schema, batch: kept}
 	}
-	if t.config.MessageRetentionDuration != nil || len(t.snapshots) > 0 {
+	if t.remembers() {
 		t.trim(now)
 		t.history.add(publications...)
 	}
@@ -93,10 +97,25 @@ func (t *topic) publish(messages []*pubsubpb.PubsubMessage, sizes []int, schema 
 	return ids, nil
 }
 
+// keep stores what is published, if there is anybody to keep it for. The lock is held.
+func (t *topic) keep(record []byte, first uint64, n int, published time.Time) *batch {
+	if record == nil || len(t.subscriptions) == 0 && !t.remembers() {
+		return nil
+	}
+	b := newBatch(t.service.journal, t.number, first, n)
+	t.service.journal.putBatch(b, record, published)
+	return b
+}
+
+// remembers reports whether the history has a purpose. The lock is held.
+func (t *topic) remembers() bool {
+	return t.config.MessageRetentionDuration != nil || len(t.snapshots) > 0
+}
+
 // trim forgets what neither the retention nor a snapshot needs. The lock is held.
 func (t *topic) trim(now time.Time) {
-	if t.config.MessageRetentionDuration == nil && len(t.snapshots) == 0 {
-		t.history = history{}
+	if !t.remembers() {
+		t.history.clear()
 		return
 	}
 	oldest := uint64(math.MaxUint64)
@@ -111,6 +130,7 @@ func (t *topic) attach(sub *subscription) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.subscriptions = append(t.subscriptions, sub)
+	sub.begin(t)
 }
 
 func (t *topic) detach(sub *subscription) {
@@ -132,9 +152,17 @@ func (t *topic) delete() ([]*subscription, []*snapshot) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	subscriptions, snapshots := t.subscriptions, t.snapshots
-	t.subscriptions, t.snapshots, t.history = nil, nil, history{}
-	t.deleted = true
+	t.subscriptions, t.snapshots = nil, nil
+	t.history.clear()
+	t.ended = notFound(t.name)
 	return subscriptions, snapshots
+}
+
+// close refuses later publishes. When it returns, all others have reached the subscriptions.
+func (t *topic) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = errClosed()
 }
 
 // proto is the topic as clients see it. Nobody may change it.

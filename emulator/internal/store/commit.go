@@ -81,7 +81,7 @@ func (s *Store) write(t *turn) error {
 	if err != nil {
 		s.fail(err)
 		s.retryAt = time.Now().Add(retryDelay)
-		s.pending = append(ops, s.pending...)
+		s.keep(ops)
 		t.err = err
 		return err
 	}
@@ -89,6 +89,7 @@ func (s *Store) write(t *turn) error {
 		s.logger.Info("the store can be written again")
 	}
 	s.failure = nil
+	s.compacted = 0
 	s.durable = upTo
 	return nil
 }

@@ -24,12 +24,16 @@
 //
 // When a call to the disk fails, so does the Sync that needed it, and nothing else: the process goes on. Everything that was not
 // acknowledged stays buffered. A later call, after a tenth of a second, opens the directory anew and writes it, so all
-// goes on once a full disk has room. [Store.Ready] asks beforehand.
+// goes on once a full disk has room. [Store.Ready] asks beforehand. Of what is buffered meanwhile, only the last change of each key is
+// kept; so that takes no more memory than the keys that there are, however long the disk stays full.
 //
 // [Open] and [Store.Scan] read without changing a byte; the directory is changed by the first write after that. A
 // directory that is not the emulator's, has another version's format, is in use or is damaged ([ErrDamaged]) gets an error that
-// says what to do. One kind of damage cannot be told from a loss of power: when the emulator was killed and then the end of its newest
-// log goes missing, what was in it goes unnoticed. After an orderly Close nothing depends on a log.
+// says what to do. Two kinds of damage go unnoticed, and what was in the log is lost with it, when the emulator was killed: that the
+// end of its newest log goes missing, which cannot be told from a loss of power; and that the older of two logs does, where the kill
+// came in the milliseconds in which a table was written. (The library's manifest says which log is the first to be read, but
+// after each start it names one that was never made. So a healthy directory looks the same.) After an orderly Close nothing depends on a
+// log.
 //
 // # Concurrency
 //
@@ -56,6 +60,7 @@
 //
 // # Testing
 //
+// pending_test.go keeps a disk full for minutes, under load.
 // fault_test.go makes each call to the disk fail, once and for longer, with EIO and with ENOSPC. crash_test.go takes the power away at random moments.
 // directory_test.go damages each file in each of several ways. fulldisk_test.go has a small disk.
 package store

@@ -5,3 +5,10 @@ func WithMemTable(c Config, bytes uint64) Config {
 	c.memTable = bytes
 	return c
 }
+
+// Pending is how many operations wait to be written.
+func Pending(s *Store) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pending)
+}

@@ -34,17 +34,18 @@ type Store struct {
 	logger   *slog.Logger
 	lock     *pebble.Lock
 
-	mu       sync.Mutex
-	pending  []operation // buffered, in their order; not durable yet
-	buffered uint64      // operations that were ever buffered
-	durable  uint64      // how many of them are durable
-	turn     *turn       // of who has the database; nil: nobody
-	next     *turn       // of those who wait; nil: nobody
-	lazy     *time.Timer // running while a Flush waits
-	failure  error       // of the last try; nil once one has succeeded
-	retryAt  time.Time   // before which nobody tries again
-	closed   bool
-	helpers  sync.WaitGroup // goroutines and timers of ours
+	mu        sync.Mutex
+	pending   []operation // buffered, in their order; not durable yet
+	compacted int         // how many were left when the superfluous ones were last dropped; 0 while writes succeed
+	buffered  uint64      // operations that were ever buffered
+	durable   uint64      // how many of them are durable
+	turn      *turn       // of who has the database; nil: nobody
+	next      *turn       // of those who wait; nil: nobody
+	lazy      *time.Timer // running while a Flush waits
+	failure   error       // of the last try; nil once one has succeeded
+	retryAt   time.Time   // before which nobody tries again
+	closed    bool
+	helpers   sync.WaitGroup // goroutines and timers of ours
 
 	db *database // of whose turn it is; nil: to be opened
 }

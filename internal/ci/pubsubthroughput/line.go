@@ -42,8 +42,11 @@ func (c *contender) open(ctx context.Context) (*line, error) {
 	return l, nil
 }
 
-// close deletes both.
+// close deletes both, unless the servers have been interrupted with ctx.
 func (l *line) close(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	l.publisher.Stop()
 	return errors.Join(
 		l.contender.client.SubscriptionAdminClient.DeleteSubscription(ctx, &pubsubpb.DeleteSubscriptionRequest{Subscription: l.subscription}),
@@ -58,7 +61,7 @@ func (c *contender) with(ctx context.Context, run func(*line) (float64, error)) 
 		return 0, err
 	}
 	figure, err = run(l)
-	return figure, errors.Join(err, l.close(context.WithoutCancel(ctx)))
+	return figure, errors.Join(err, l.close(ctx))
 }
 
 // publish publishes the messages of these numbers and waits until all are accepted.
@@ -167,25 +170,22 @@ func (l *line) latencies(ctx context.Context, n, rate int) ([]time.Duration, err
 	return all, nil
 }
 
-// drain receives a part of a backlog or more, and returns how many microseconds each message of that part took.
-func (l *line) drain(ctx context.Context, t *tally) (microseconds float64, err error) {
+// streamed is how many microseconds a message takes of those of a backlog that the tally waits for, over a stream. The time
+// ends when the acks are sent: of a small backlog all messages may have come before the client sends its first.
+func (l *line) streamed(ctx context.Context, t *tally) (microseconds float64, err error) {
 	began := time.Now()
-	var took time.Duration
-	err = l.receive(ctx, t, func() error {
-		err := t.wait(ctx, t.done)
-		took = time.Since(began)
-		return err
-	})
-	return float64(took.Microseconds()) / float64(t.expected), err
+	err = l.receive(ctx, t, func() error { return t.wait(ctx, t.done) })
+	return float64(time.Since(began).Microseconds()) / float64(t.count()), err
 }
 
-// pullRest pulls and acknowledges what is left of the backlog, a thousand at a time, which no server finds hard.
-func (l *line) pullRest(ctx context.Context, t *tally) error {
+// pulled is the same, pulled and acknowledged by the thousand.
+func (l *line) pulled(ctx context.Context, t *tally) (microseconds float64, err error) {
 	client := l.contender.client.SubscriptionAdminClient
-	for t.count() < len(t.at) {
+	began := time.Now()
+	for t.count() < t.expected {
 		got, err := client.Pull(ctx, &pubsubpb.PullRequest{Subscription: l.subscription, MaxMessages: 1000})
 		if err != nil {
-			return err
+			return 0, err
 		}
 		var ids []string
 		for _, m := range got.GetReceivedMessages() {
@@ -196,10 +196,10 @@ func (l *line) pullRest(ctx context.Context, t *tally) error {
 			continue
 		}
 		if err := client.Acknowledge(ctx, &pubsubpb.AcknowledgeRequest{Subscription: l.subscription, AckIds: ids}); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return float64(time.Since(began).Microseconds()) / float64(t.count()), nil
 }
 
 // pushing is how many messages a second arrive at the receiver out of a backlog, from when the subscription is told to push.

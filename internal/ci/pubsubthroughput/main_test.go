@@ -26,7 +26,7 @@ func TestRun(t *testing.T) {
 	run(t.Context(), []string{"-rounds", "1", "-scale", "0.01"}, nil, &stdout, &stderr)
 	for _, want := range []string{
 		"| publish: beside pstest's", "| streaming pull, publish to receipt", "| push: beside the bare POST", "| publish to receipt at 500/s",
-		"| the large backlog beside the small", "| resident once they were received", "| exec to ready",
+		"| pulled: the large backlog beside", "| resident once they were received", "| exec to ready",
 	} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("no line begins with %q in\n%s\n%s", want, &stdout, &stderr)

@@ -102,11 +102,13 @@ func (m *measurement) sides(f field, messages map[string]int, run func(ctx conte
 	return sides
 }
 
-// alternate runs the sides once for nothing, since a JVM is slow at first, and then for the medians.
+// alternate lets the sides warm up, since a JVM is slow at first, and then runs them for the medians.
 func (m *measurement) alternate(ctx context.Context, rounds int, format string, sides []measure.Side) (map[string]float64, error) {
-	for _, s := range sides {
-		if _, err := s.Run(ctx); err != nil {
-			return nil, fmt.Errorf("%s: %w", s.Name, err)
+	for range min(rounds, 3) {
+		for _, s := range sides {
+			if _, err := s.Run(ctx); err != nil {
+				return nil, fmt.Errorf("%s: %w", s.Name, err)
+			}
 		}
 	}
 	return measure.Alternate(ctx, m.progress, rounds, format, sides...)
@@ -180,7 +182,7 @@ func (m *measurement) publish(ctx context.Context) (err error) {
 		m.report.Remarks = append(m.report.Remarks, "publish --data was not measured: Pub/Sub does not keep its data")
 	}
 	figures, err := m.alternate(ctx, m.rounds, "%.0f/s", m.sides(f,
-		map[string]int{ours: 30_000, durable: 30_000, googles: 30_000, fake: 30_000},
+		map[string]int{ours: 50_000, durable: 50_000, googles: 50_000, fake: 50_000},
 		func(ctx context.Context, l *line, n int) (float64, error) { return l.publishing(ctx, n) }))
 	if err != nil {
 		return err

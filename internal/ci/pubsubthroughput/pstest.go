@@ -1,5 +1,3 @@
-//go:build pstest
-
 package main
 
 import (

@@ -21,11 +21,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"time"
+
+	"waybill.dev/internal/ci/measure"
 )
 
 func main() {
@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	flags.DurationVar(&o.duration, "duration", time.Second, "how long each side runs")
 	flags.IntVar(&o.sleepers, "sleepers", 1_000_000, "tasks that are scheduled for next week")
 	flags.StringVar(&o.disk, "disk", "", "`DIR` below which the durable emulator keeps its data; default: the one for temporary files")
-	flags.StringVar(&o.parts, "parts", "rates,lateness,readiness,idle,sleepers", "what is measured")
+	flags.StringVar(&o.parts, "parts", "rates,lateness,readiness,idle,sleepers,signatures", "what is measured")
 	role := flags.String("role", "", "what this process is: empty, serve or post")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -66,7 +66,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case "post":
 		err = post(ctx, stdin, stdout)
 	default:
-		met, err = measure(ctx, o, stdout, stderr)
+		met, err = measureAll(ctx, o, stdout, stderr)
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "throughput:", err)
@@ -78,30 +78,30 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return 0
 }
 
-// measure runs everything and prints the table.
-func measure(ctx context.Context, o options, stdout, stderr io.Writer) (met bool, err error) {
+// measureAll runs everything and prints the table.
+func measureAll(ctx context.Context, o options, stdout, stderr io.Writer) (met bool, err error) {
 	work, err := os.MkdirTemp("", "throughput-")
 	if err != nil {
 		return false, err
 	}
 	defer func() { _ = os.RemoveAll(work) }() // a folder for temporary files
-	if o.waybill == "" {
-		o.waybill = filepath.Join(work, "waybill")
-		fmt.Fprintln(stderr, "building ./cmd/waybill")
-		build := exec.CommandContext(ctx, "go", "build", "-o", o.waybill, "./cmd/waybill")
-		build.Stderr = stderr
-		if err := build.Run(); err != nil {
-			return false, fmt.Errorf("building ./cmd/waybill, run this in the module's root: %w", err)
+	command := measure.Waybill(o.waybill)
+	if command == "" {
+		if command, err = measure.Build(ctx, work, stderr); err != nil {
+			return false, err
 		}
 	}
 	if o.disk == "" {
 		o.disk = work
 	}
-	m := &measurement{options: o, progress: stderr, receiver: newReceiver()}
+	m := &measurement{options: o, command: command, progress: stderr, receiver: newReceiver()}
 	defer m.receiver.close()
-	m.report.remark = busyness(ctx)
+	m.report.Columns = []string{"measured"}
+	if busy := measure.Busyness(ctx); busy != "" {
+		m.report.Remarks = append(m.report.Remarks, busy)
+	}
 	parts := map[string]func(context.Context) error{
-		"rates": m.rates, "lateness": m.lateness, "readiness": m.readiness, "idle": m.idleness, "sleepers": m.besideSleepers,
+		"rates": m.rates, "lateness": m.lateness, "readiness": m.readiness, "idle": m.idleness, "sleepers": m.besideSleepers, "signatures": m.signatures,
 	}
 	for name := range strings.SplitSeq(o.parts, ",") {
 		part, ok := parts[name]
@@ -112,5 +112,5 @@ func measure(ctx context.Context, o options, stdout, stderr io.Writer) (met bool
 			return false, err
 		}
 	}
-	return m.report.print(stdout), nil
+	return m.report.Print(stdout), nil
 }

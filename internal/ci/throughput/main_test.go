@@ -23,7 +23,7 @@ func TestRun(t *testing.T) {
 	}
 	t.Chdir("../../..")
 	var stdout, stderr bytes.Buffer
-	run(t.Context(), []string{"-rounds", "1", "-duration", "50ms", "-sleepers", "1000", "-parts", "rates,readiness,sleepers"}, nil, &stdout, &stderr)
+	run(t.Context(), []string{"-rounds", "1", "-duration", "50ms", "-sleepers", "1000", "-parts", "rates,readiness,sleepers,signatures"}, nil, &stdout, &stderr)
 	for _, want := range []string{
 		"| ceiling: 1/(1/C + 1/H)", "| create and deliver, in memory", "| create and deliver, --data", "| create and deliver, a signature each",
 		"| exec to ready", "| resident with 1000 tasks", "| create and deliver beside them",

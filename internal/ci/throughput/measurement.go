@@ -12,67 +12,47 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"waybill.dev/internal/ci/measure"
 )
 
 // measurement is one run of everything. Its parts add to its report.
 type measurement struct {
 	options
+	command  measure.Waybill
 	progress io.Writer
 	receiver *receiver
-	report   report
-}
-
-// side is one of those that take turns.
-type side struct {
-	name string
-	run  func(context.Context) (float64, error)
+	report   measure.Report
 }
 
 // alternate runs each side once a round, and returns each side's median.
-func (m *measurement) alternate(ctx context.Context, sides ...side) (map[string]float64, error) {
-	all := make(map[string][]float64)
-	for round := range m.rounds {
-		fmt.Fprintf(m.progress, "round %d of %d:", round+1, m.rounds)
-		for _, s := range sides {
-			rate, err := s.run(ctx)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", s.name, err)
-			}
-			fmt.Fprintf(m.progress, "  %s %.0f/s", s.name, rate)
-			all[s.name] = append(all[s.name], rate)
-		}
-		fmt.Fprintln(m.progress)
-	}
-	medians := make(map[string]float64)
-	for name, rates := range all {
-		medians[name] = median(rates)
-	}
-	return medians, nil
+func (m *measurement) alternate(ctx context.Context, sides ...measure.Side) (map[string]float64, error) {
+	return measure.Alternate(ctx, m.progress, m.rounds, "%.0f/s", sides...)
 }
 
 // target is a server and a client of it.
 type target struct {
-	*process
+	*measure.Process
 	*load
 }
 
-func (t target) stop() error { return errors.Join(t.load.close(), t.process.stop()) }
+func (t target) stop() error { return errors.Join(t.load.close(), t.Process.Stop()) }
 
 // connect is called with what starts a server.
-func (m *measurement) connect(ctx context.Context, url string, p *process, err error) (target, error) {
+func (m *measurement) connect(ctx context.Context, url string, p *measure.Process, err error) (target, error) {
 	if err != nil {
 		return target{}, err
 	}
-	l, err := newLoad(ctx, p.address, url)
+	l, err := newLoad(ctx, p.Address, url)
 	if err != nil {
-		return target{}, errors.Join(err, p.stop())
+		return target{}, errors.Join(err, p.Stop())
 	}
 	return target{p, l}, nil
 }
 
 // connectEmulator starts an emulator that has its queues and has delivered something.
 func (m *measurement) connectEmulator(ctx context.Context, more ...string) (target, error) {
-	p, err := m.emulator(ctx, more...)
+	p, err := m.command.Emulator(ctx, more...)
 	t, err := m.connect(ctx, m.receiver.url(), p, err)
 	if err != nil {
 		return t, err
@@ -107,7 +87,7 @@ func (m *measurement) rates(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	p, err := start(ctx, self, "-role", "serve")
+	p, err := measure.Start(ctx, false, measure.FirstLine, self, "-role", "serve")
 	nobody, err := m.connect(ctx, m.receiver.url(), p, err)
 	if err != nil {
 		return err
@@ -123,51 +103,66 @@ func (m *measurement) rates(ctx context.Context) (err error) {
 		return err
 	}
 
-	const createOnly, postOnly, inMemory, onDisk, signing = "C", "H", "in memory", "durable", "distinct audiences"
-	both := func(t target, distinct bool) func(context.Context) (float64, error) {
-		return func(ctx context.Context) (float64, error) {
-			d := m.duration
-			if distinct {
-				d /= 5 // more are created in that time than signed in a second
-			}
-			return t.createAndDeliver(ctx, m.receiver, d, distinct)
-		}
-	}
-	sides := []side{
-		{createOnly, func(ctx context.Context) (float64, error) {
+	const createOnly, postOnly, inMemory, onDisk = "C", "H", "in memory", "durable"
+	sides := []measure.Side{
+		{Name: createOnly, Run: func(ctx context.Context) (float64, error) {
 			n, took, err := nobody.create(ctx, m.duration, false)
 			return float64(n) / took.Seconds(), err
 		}},
-		{postOnly, func(ctx context.Context) (float64, error) {
+		{Name: postOnly, Run: func(ctx context.Context) (float64, error) {
 			return postFrom(ctx, postOrder{URL: m.receiver.url(), Header: header, Body: make([]byte, bodyBytes), Duration: m.duration})
 		}},
-		{inMemory, both(memory, false)},
-		{signing, both(memory, true)},
+		{Name: inMemory, Run: m.createAndDeliver(memory)},
 	}
-	durable := m.durable(ctx)
+	durable := m.command.HasFlag(ctx, "data")
 	if durable {
 		disk, err := m.connectEmulator(ctx, "--data", filepath.Join(m.disk, "throughput-data"))
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, disk.stop()) }()
-		sides = append(sides, side{onDisk, both(disk, false)})
+		sides = append(sides, measure.Side{Name: onDisk, Run: m.createAndDeliver(disk)})
 	}
 	medians, err := m.alternate(ctx, sides...)
 	if err != nil {
 		return err
 	}
 	ceiling := 1 / (1/medians[createOnly] + 1/medians[postOnly])
-	m.report.add("C: CreateTask, a server that does nothing", "%.0f/s", medians[createOnly])
-	m.report.add("H: POST of a delivery", "%.0f/s", medians[postOnly])
-	m.report.add("ceiling: 1/(1/C + 1/H)", "%.0f/s", ceiling)
-	m.report.check("create and deliver, in memory", "60 % of the ceiling", medians[inMemory] >= 0.6*ceiling,
-		"%.0f/s, %.0f %%", medians[inMemory], 100*medians[inMemory]/ceiling)
+	m.report.Add("C: CreateTask, a server that does nothing", fmt.Sprintf("%.0f/s", medians[createOnly]))
+	m.report.Add("H: POST of a delivery", fmt.Sprintf("%.0f/s", medians[postOnly]))
+	m.report.Add("ceiling: 1/(1/C + 1/H)", fmt.Sprintf("%.0f/s", ceiling))
+	m.report.Check("create and deliver, in memory", "60 % of the ceiling", medians[inMemory] >= 0.6*ceiling,
+		fmt.Sprintf("%.0f/s, %.0f %%", medians[inMemory], 100*medians[inMemory]/ceiling))
 	if durable {
-		m.report.check("create and deliver, --data", "40 % of the ceiling", medians[onDisk] >= 0.4*ceiling,
-			"%.0f/s, %.0f %%", medians[onDisk], 100*medians[onDisk]/ceiling)
+		m.report.Check("create and deliver, --data", "40 % of the ceiling", medians[onDisk] >= 0.4*ceiling,
+			fmt.Sprintf("%.0f/s, %.0f %%", medians[onDisk], 100*medians[onDisk]/ceiling))
 	}
-	m.report.add("create and deliver, a signature each", "%.0f/s", medians[signing])
+	return nil
+}
+
+// createAndDeliver is the side of an emulator.
+func (m *measurement) createAndDeliver(t target) func(context.Context) (float64, error) {
+	return func(ctx context.Context) (float64, error) {
+		return t.createAndDeliver(ctx, m.receiver, m.duration, false)
+	}
+}
+
+// signatures measures tasks of distinct audiences. It comes after the others, since many deliveries wait for their
+// signatures, and leave as many connections.
+func (m *measurement) signatures(ctx context.Context) (err error) {
+	t, err := m.connectEmulator(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.stop()) }()
+	const signing = "distinct audiences"
+	medians, err := m.alternate(ctx, measure.Side{Name: signing, Run: func(ctx context.Context) (float64, error) {
+		return t.createAndDeliver(ctx, m.receiver, m.duration/5, true) // more are created in that time than signed in a second
+	}})
+	if err != nil {
+		return err
+	}
+	m.report.Add("create and deliver, a signature each", fmt.Sprintf("%.0f/s", medians[signing]))
 	return nil
 }
 
@@ -198,8 +193,8 @@ func (m *measurement) lateness(ctx context.Context) (err error) {
 	late, _ := m.receiver.lateness()
 	slices.Sort(late)
 	p99 := late[len(late)*99/100]
-	m.report.check("due to arrival at 500/s, p50 and p99", "p99 under 10 ms", p99 < 10*time.Millisecond,
-		"%.2f and %.2f ms", milliseconds(late[len(late)/2]), milliseconds(p99))
+	m.report.Check("due to arrival at 500/s, p50 and p99", "p99 under 10 ms", p99 < 10*time.Millisecond,
+		fmt.Sprintf("%.2f and %.2f ms", measure.Milliseconds(late[len(late)/2]), measure.Milliseconds(p99)))
 	return nil
 }
 
@@ -211,63 +206,58 @@ func (m *measurement) readiness(ctx context.Context) error {
 	var times []float64
 	for range starts {
 		began := time.Now()
-		p, err := m.emulator(ctx)
+		p, err := m.command.Emulator(ctx)
 		if err != nil {
 			return err
 		}
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+"/_emulator/ready", nil)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.Address+"/_emulator/ready", nil)
 		if err != nil {
-			return errors.Join(err, p.stop())
+			return errors.Join(err, p.Stop())
 		}
 		err = exchange(client, request)
-		times = append(times, milliseconds(time.Since(began)))
-		if err := errors.Join(err, p.stop()); err != nil {
+		times = append(times, measure.Milliseconds(time.Since(began)))
+		if err := errors.Join(err, p.Stop()); err != nil {
 			return err
 		}
 	}
-	m.report.check("exec to ready", "100 ms", median(times) < 100, "%.0f ms (%.0f to %.0f)", median(times), slices.Min(times), slices.Max(times))
+	m.report.Check("exec to ready", "100 ms", measure.Median(times) < 100,
+		fmt.Sprintf("%.0f ms (%.0f to %.0f)", measure.Median(times), slices.Min(times), slices.Max(times)))
 	return nil
 }
 
 // idleness measures what an emulator costs that has nothing to do.
 func (m *measurement) idleness(ctx context.Context) (err error) {
-	p, err := m.emulator(ctx)
+	p, err := m.command.Emulator(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.stop()) }()
-	wait(ctx, 2*time.Second) // until the keys are made
-	bytes, err := p.resident(ctx)
+	defer func() { err = errors.Join(err, p.Stop()) }()
+	measure.Wait(ctx, 2*time.Second) // until the keys are made
+	bytes, err := p.Resident(ctx)
 	if err != nil {
 		return err
 	}
-	m.report.check("resident when idle", "40 MB", bytes < 40e6, "%.1f MB", megabytes(bytes))
+	m.report.Check("resident when idle", "40 MB", bytes < 40e6,
+		fmt.Sprintf("%.1f MB", measure.Megabytes(bytes)))
 	return m.idle(ctx, p, "processor over an idle second")
 }
 
 // idle reports the processor's time over a second.
-func (m *measurement) idle(ctx context.Context, p *process, what string) error {
-	before, err := p.processor()
+func (m *measurement) idle(ctx context.Context, p *measure.Process, what string) error {
+	before, err := p.Processor()
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // not on Linux
 	}
 	if err != nil {
 		return err
 	}
-	wait(ctx, time.Second)
-	after, err := p.processor()
+	measure.Wait(ctx, time.Second)
+	after, err := p.Processor()
 	if err != nil {
 		return err
 	}
-	m.report.add(what, "%.2f ms", milliseconds(after-before))
+	m.report.Add(what, fmt.Sprintf("%.2f ms", measure.Milliseconds(after-before)))
 	return nil
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
 }
 
 // besideSleepers measures what tasks for next week cost, and what they cost the others.
@@ -286,33 +276,30 @@ func (m *measurement) besideSleepers(ctx context.Context) (err error) {
 	if err := full.fill(ctx, m.sleepers); err != nil {
 		return err
 	}
-	bytes, err := full.resident(ctx)
+	bytes, err := full.Resident(ctx)
 	if err != nil {
 		return err
 	}
 	const most = 1.5e9
-	m.report.check(fmt.Sprintf("resident with %d tasks for next week", m.sleepers), "1.5 GB", float64(bytes) < most, "%.0f MB", megabytes(bytes))
-	wait(ctx, 2*time.Second) // until the garbage is collected
-	if err := m.idle(ctx, full.process, "processor over an idle second with them"); err != nil {
+	m.report.Check(fmt.Sprintf("resident with %d tasks for next week", m.sleepers), "1.5 GB", float64(bytes) < most,
+		fmt.Sprintf("%.0f MB", measure.Megabytes(bytes)))
+	measure.Wait(ctx, 2*time.Second) // until the garbage is collected
+	if err := m.idle(ctx, full.Process, "processor over an idle second with them"); err != nil {
 		return err
 	}
 
 	const alone, beside = "alone", "beside them"
-	both := func(t target) func(context.Context) (float64, error) {
-		return func(ctx context.Context) (float64, error) {
-			return t.createAndDeliver(ctx, m.receiver, m.duration, false)
-		}
-	}
-	medians, err := m.alternate(ctx, side{alone, both(empty)}, side{beside, both(full)})
+	medians, err := m.alternate(ctx, measure.Side{Name: alone, Run: m.createAndDeliver(empty)}, measure.Side{Name: beside, Run: m.createAndDeliver(full)})
 	if err != nil {
 		return err
 	}
-	bytes, err = full.resident(ctx)
+	bytes, err = full.Resident(ctx)
 	if err != nil {
 		return err
 	}
-	m.report.check("create and deliver beside them", "90 % of alone", medians[beside] >= 0.9*medians[alone],
-		"%.0f/s, %.0f %%", medians[beside], 100*medians[beside]/medians[alone])
-	m.report.check("resident after that", "1.5 GB", float64(bytes) < most, "%.0f MB", megabytes(bytes))
+	m.report.Check("create and deliver beside them", "90 % of alone", medians[beside] >= 0.9*medians[alone],
+		fmt.Sprintf("%.0f/s, %.0f %%", medians[beside], 100*medians[beside]/medians[alone]))
+	m.report.Check("resident after that", "1.5 GB", float64(bytes) < most,
+		fmt.Sprintf("%.0f MB", measure.Megabytes(bytes)))
 	return nil
 }
