@@ -118,10 +118,9 @@ func FuzzDecode(f *testing.F) {
 	s := app.Service("s")
 	asProtobuf := NewTask[*wrapperspb.StringValue](s, "protobuf", From(s))
 	asJSON := NewTask[welcome](s, "json", From(s))
-	d := &Dispatcher{}
 	f.Fuzz(func(_ *testing.T, contentType, dataSchema string, body []byte) {
 		in := &incoming{contentType, dataSchema, body}
-		_, _ = read[*wrapperspb.StringValue](d, asProtobuf.route, in)
-		_, _ = read[welcome](d, asJSON.route, in)
+		_, _ = read[*wrapperspb.StringValue](asProtobuf.route, in)
+		_, _ = read[welcome](asJSON.route, in)
 	})
 }

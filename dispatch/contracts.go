@@ -45,7 +45,7 @@ func NewEvent[M any](owner *Service, name string, options ...EventOption[M]) *Ev
 // Subscription is one receiver's copy of an event, by Pub/Sub push. Declare it with [Event.To], receive it with [Handle].
 type Subscription[M any] struct {
 	*route
-	_ [0]M
+	of *Event[M]
 }
 
 // To declares that a service gets a copy of each of the event's messages. The name is the subscription's.
@@ -62,7 +62,7 @@ func (e *Event[M]) To(receiver *Service, name string, options ...SubscriptionOpt
 		o.applySubscription(r)
 	}
 	r.register()
-	return &Subscription[M]{route: r}
+	return &Subscription[M]{route: r, of: e}
 }
 
 // Call is a route to one receiver, now, with a reply: a question Q and an answer R by authenticated HTTP.
@@ -94,7 +94,7 @@ func NewCall[Q, R any](to *Service, name string, options ...CallOption) *Call[Q,
 
 // Route is what [Send] takes: a [Task] or an [Event] of messages of type M. It is sealed.
 type Route[M any] interface {
-	Name() string
+	Carrier[M]
 	outbound(M) (r *route, orderingKey string)
 }
 
@@ -109,7 +109,7 @@ func (e *Event[M]) outbound(m M) (*route, string) {
 
 // Inbound is what [Handle] takes: a [Task] or a [Subscription] of messages of type M. It is sealed.
 type Inbound[M any] interface {
-	Name() string
+	Carrier[M]
 	inbound(M) *route
 }
 

@@ -18,7 +18,7 @@
 // [Send] returns when Google has accepted the message. From then on it is delivered at least once to each receiver, until
 // a handler returns nil. A handler that fails is run again after the route's backoff. A message goes to the route's
 // dead-letter topic when the handler returns [Permanent], when it cannot be decoded, and when its last attempt fails; only
-// when the topic has accepted it is it acknowledged. What else ends a message: Cloud Tasks keeps a task for 31 days, Pub/Sub a
+// when the topic has accepted it is it acknowledged. waybill.dev/dispatch/dead lists dead letters and sends them again. What else ends a message: Cloud Tasks keeps a task for 31 days, Pub/Sub a
 // message for 7 days, and what the next paragraph says.
 //
 // Both transports count every delivery as an attempt, also one that finds nobody. A task nevertheless waits until a handler
@@ -94,6 +94,8 @@
 //
 // # Testing
 //
-// Contracts: call [App.Validate] in a test. Services: start waybill.dev/emulator in the test, create what the contracts
-// need with waybill.dev/dispatch/deploy, and open the service with a [Config] that names the emulator.
+// Contracts: call [App.Validate] in a test. Services: waybill.dev/dispatch/dispatchtest is a bench for one service or several, in memory, on
+// a clock that the test moves, with everything real but Google's services and the network. With those: start
+// waybill.dev/emulator in the test (its package emulatortest), create what the contracts need with waybill.dev/dispatch/deploy, and open the
+// service with a [Config] that names the emulator. A handler alone: call it, with [ContextWithMessage].
 package dispatch

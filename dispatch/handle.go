@@ -41,7 +41,7 @@ func Handle[M any](d *Dispatcher, from Inbound[M], handler func(context.Context,
 		if err != nil {
 			return err
 		}
-		message, err := read[M](d, r, &f.in)
+		message, err := read[M](r, &f.in)
 		switch {
 		case errors.Is(err, errNewer):
 			return err
@@ -118,7 +118,7 @@ func (d *Dispatcher) pushHandler(at *receiver, run HandlerFunc) (http.Handler, e
 }
 
 // decode reads a body into target by the content type that came with it.
-func (d *Dispatcher) decode(r *route, in *incoming, target any) error {
+func (r *route) decode(in *incoming, target any) error {
 	codec, err := r.app.codecByContentType(in.contentType, r.codec)
 	if err != nil {
 		return err
@@ -143,7 +143,7 @@ func Answer[Q, R any](d *Dispatcher, call *Call[Q, R], handler func(context.Cont
 		if err != nil {
 			return err
 		}
-		f.reply, err = answer(ctx, d, call, f, handler)
+		f.reply, err = answer(ctx, call, f, handler)
 		f.answered = err == nil
 		return err
 	}, d.callHandler)
@@ -170,8 +170,8 @@ func (d *Dispatcher) callHandler(at *receiver, run HandlerFunc) (http.Handler, e
 }
 
 // answer decodes a question, runs the user's handler and encodes its reply.
-func answer[Q, R any](ctx context.Context, d *Dispatcher, call *Call[Q, R], f *inflight, handler func(context.Context, Q) (R, error)) (reply, error) {
-	question, err := read[Q](d, call.route, &f.in)
+func answer[Q, R any](ctx context.Context, call *Call[Q, R], f *inflight, handler func(context.Context, Q) (R, error)) (reply, error) {
+	question, err := read[Q](call.route, &f.in)
 	switch {
 	case errors.Is(err, errNewer):
 		return reply{}, RetryAfter(time.Second, err) // nothing ran: the caller's next attempt may reach a newer instance

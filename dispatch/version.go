@@ -149,7 +149,7 @@ func versionOf(dataSchema string) int {
 var errNewer = errors.New("the message is newer than this build")
 
 // read decodes a message of whatever version it is.
-func read[M any](d *Dispatcher, r *route, in *incoming) (message M, err error) {
+func read[M any](r *route, in *incoming) (message M, err error) {
 	version, current := 1, 1
 	if in.dataSchema != "" {
 		version = versionOf(in.dataSchema)
@@ -159,7 +159,7 @@ func read[M any](d *Dispatcher, r *route, in *incoming) (message M, err error) {
 	}
 	switch {
 	case version == current:
-		err = d.decode(r, in, &message)
+		err = r.decode(in, &message)
 		return message, err
 	case version > current:
 		return message, fmt.Errorf("%w: it is of version %d, and version %d is declared here; roll out the receiver, it will be tried again", errNewer, version, current)
@@ -168,7 +168,7 @@ func read[M any](d *Dispatcher, r *route, in *incoming) (message M, err error) {
 	if !ok {
 		return message, fmt.Errorf("the message is of version %d, and %s takes version %d; add dispatch.Accept(%[1]d, ...) to its dispatch.Version to read what is still in flight", version, r, current)
 	}
-	message, err = upgrade(func(target any) error { return d.decode(r, in, target) })
+	message, err = upgrade(func(target any) error { return r.decode(in, target) })
 	if err != nil {
 		err = fmt.Errorf("version %d of the message: %w", version, err)
 	}

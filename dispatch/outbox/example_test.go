@@ -6,8 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"time"
 
 	_ "modernc.org/sqlite"
 
@@ -55,19 +59,8 @@ func Example() {
 	})
 	local.serve(ctx, mailer)
 
-	dir, err := os.MkdirTemp("", "outbox")
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "login.db")+"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_txlock=immediate")
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer db.Close()
-	if _, err := db.ExecContext(ctx, `CREATE TABLE users (id text)`); err != nil {
-		log.Fatal(err)
-	}
+	db, remove := openExample(ctx)
+	defer remove()
 
 	login := local.open(ctx, Login)
 	defer login.Close() // ends the relay, too
@@ -94,4 +87,84 @@ func Example() {
 	// counted ann
 	// welcome, ben
 	// counted ben
+}
+
+// On Cloud Run with throttled CPU a process has no time of its own between requests: what is committed is sent before the request ends.
+func ExampleOutbox_Flush() {
+	ctx := context.Background()
+	local := startLocally(ctx)
+	defer local.Close()
+	db, remove := openExample(ctx)
+	defer remove()
+	login := local.open(ctx, Login)
+	defer login.Close()
+	box, err := outbox.New(login, db, outbox.Config{Dialect: outbox.SQLite})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := box.Migrate(ctx); err != nil {
+		log.Fatal(err)
+	}
+
+	if err := signUp(ctx, db, box, "ann"); err != nil {
+		log.Fatal(err)
+	}
+	soon, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := box.Flush(soon); err != nil {
+		slog.WarnContext(ctx, "messages wait for the scheduler", "error", err) // they are committed: the request has succeeded
+	}
+
+	stats, err := box.Stats(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("waiting:", stats.Waiting)
+	// Output: waiting: 0
+}
+
+// What a crash or an outage has left is sent when a Cloud Scheduler job calls, each minute, with its own account's token.
+func ExampleOutbox_Handler() {
+	ctx := context.Background()
+	local := startLocally(ctx)
+	defer local.Close()
+	db, remove := openExample(ctx)
+	defer remove()
+	login := local.open(ctx, Login)
+	defer login.Close()
+	box, err := outbox.New(login, db, outbox.Config{Dialect: outbox.SQLite})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	scheduler, err := login.Verifier("shop-scheduler@my-project.iam.gserviceaccount.com")
+	if err != nil {
+		log.Fatal(err)
+	}
+	login.Mount("/_waybill/outbox", box.Handler(scheduler))
+
+	// Anybody else is refused.
+	answer := httptest.NewRecorder()
+	login.ServeHTTP(answer, httptest.NewRequestWithContext(ctx, http.MethodPost, "/_waybill/outbox", nil))
+	fmt.Println(answer.Code)
+	// Output: 401
+}
+
+// openExample opens a database in a file that is removed afterwards.
+func openExample(ctx context.Context) (db *sql.DB, remove func()) {
+	dir, err := os.MkdirTemp("", "outbox")
+	if err != nil {
+		log.Fatal(err)
+	}
+	db, err = sql.Open("sqlite", "file:"+filepath.Join(dir, "login.db")+"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_txlock=immediate")
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := db.ExecContext(ctx, `CREATE TABLE users (id text)`); err != nil {
+		log.Fatal(err)
+	}
+	return db, func() {
+		db.Close()
+		os.RemoveAll(dir)
+	}
 }

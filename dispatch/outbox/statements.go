@@ -28,23 +28,22 @@ type statements struct {
 // row is held until the row that it waits for is marked and promotes it. So every statement looks at as many rows as it may take and no more,
 // however many wait behind one.
 //
-// What is taken of a key are its first rows, since rows are looked at in their order. That no other relay takes rows of the key at the same moment
+// Which row of a key blocks it is asked once for each key, with its last row that was looked at. What is taken of a key are its first rows, since rows are looked at in their order. That no other relay takes rows of the key at the same moment
 // is what the lock is for.
 const leaseWindow = `
 	WITH looked AS MATERIALIZED (
 		SELECT seq, route, ordering_key FROM waybill_outbox WHERE NOT held AND parked_at IS NULL AND due_at <= NOW ORDER BY seq LIMIT $3
-	), keys AS (
-		SELECT route, ordering_key, max(seq) AS last FROM looked WHERE ordering_key <> '' GROUP BY route, ordering_key
-	), blocked AS MATERIALIZED (
-		SELECT k.route, k.ordering_key, (
+	), ranked AS (
+		SELECT l.*, row_number() OVER (PARTITION BY route, ordering_key ORDER BY seq DESC) AS from_last FROM looked l
+	), blocked AS (
+		SELECT r.seq, r.route, r.ordering_key, CASE WHEN r.from_last = 1 AND r.ordering_key <> '' THEN (
 			SELECT e.seq FROM waybill_outbox e
-			WHERE e.route = k.route AND e.ordering_key = k.ordering_key AND e.ordering_key <> '' AND e.seq < k.last
+			WHERE e.route = r.route AND e.ordering_key = r.ordering_key AND e.ordering_key <> '' AND e.seq < r.seq
 			AND (e.held OR e.due_at > NOW OR e.parked_at IS NOT NULL)
-			ORDER BY e.route, e.ordering_key, e.seq LIMIT 1) AS since
-		FROM keys k
+			ORDER BY e.route, e.ordering_key, e.seq LIMIT 1) END AS since
+		FROM ranked r
 	), turns AS MATERIALIZED (
-		SELECT l.seq, coalesce(l.seq > b.since, false) AS waits FROM looked l
-		LEFT JOIN blocked b ON l.ordering_key <> '' AND b.route = l.route AND b.ordering_key = l.ordering_key
+		SELECT seq, coalesce(seq > max(since) OVER (PARTITION BY route, ordering_key), false) AS waits FROM blocked
 	)`
 
 // promote lets the next rows of a key have their turn, and sweep those that wait for nothing, which only a change by hand can bring about.
@@ -88,9 +87,11 @@ func postgresql() statements {
 	return statements{
 		keep: `INSERT INTO waybill_outbox (` + envelopeColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 		// A process that is frozen here, as Cloud Run freezes those that serve no request, must not hold up all others. And the planner
-		// must not read a whole table that was empty when it last looked: the indexes are made for these statements.
+		// must not read a whole table, or all of a key, that was empty when it last looked: the indexes are made for these statements. The costs that
+		// it sees in what is left must not have it compile them.
 		lock: `SELECT set_config('idle_in_transaction_session_timeout', '5s', true),
 			set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+			set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true),
 			pg_advisory_xact_lock(hashtextextended(coalesce(current_schema(), '') || '.waybill_outbox', 0))`,
 		waiting: `SELECT EXISTS (SELECT 1 FROM waybill_outbox WHERE NOT held AND parked_at IS NULL AND due_at <= NOW)`,
 		lease: leaseWindow + `

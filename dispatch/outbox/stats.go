@@ -118,7 +118,7 @@ func (b *Outbox) Discard(ctx context.Context, ids ...string) (int64, error) {
 		if gone, err = keys(result); err != nil {
 			return err
 		}
-		return tell(ctx, tx, b.sql.promote, gone, b.config.BatchSize)
+		return tell(ctx, tx, b.sql.promote, gone, b.turnsOf(len(gone)))
 	})
 	if err != nil {
 		return 0, fmt.Errorf("outbox: changing %soutbox: %w", b.config.Prefix, err)

@@ -165,13 +165,17 @@ func (b *Outbox) markOnce(ctx context.Context, lease string, m marks) error {
 		if err := tell(ctx, tx, b.sql.sent, m.sent, lease); err != nil {
 			return err
 		}
-		return tell(ctx, tx, b.sql.promote, m.free, b.config.BatchSize)
+		return tell(ctx, tx, b.sql.promote, m.free, b.turnsOf(len(m.free)))
 	})
 	if err == nil && len(m.free) > 0 {
 		b.Wake()
 	}
 	return err
 }
+
+// turnsOf is how many rows of each key are promoted when so many keys are free: a batch's worth in all. More would only be held again by the
+// next lease, all of a long backlog each time.
+func (b *Outbox) turnsOf(keys int) int { return max(1, b.config.BatchSize/max(1, keys)) }
 
 // tell runs a statement about a list, if there is anything in it.
 func tell[T any](ctx context.Context, db execer, query string, list []T, more any) error {
