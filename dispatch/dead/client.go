@@ -21,7 +21,7 @@ type Config struct {
 	// Environment is where the app runs. Default: what dispatch.Discover finds.
 	Environment *dispatch.Environment
 	// Wait is how long Pub/Sub must have nothing more to give before a route counts as read. Pub/Sub may hesitate: a longer
-	// wait misses less. Default 3 s; an emulator, which does not hesitate, is asked without a wait.
+	// wait misses less. What it gives just when the wait is over is seen a minute later. Default 3 s; an emulator, which does not hesitate, is asked without a wait.
 	Wait time.Duration
 	// ClientOptions are passed to Google's clients when they talk to Google Cloud.
 	ClientOptions []option.ClientOption

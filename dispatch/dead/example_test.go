@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"sync/atomic"
-	"time"
 
 	"waybill.dev/dispatch"
 	"waybill.dev/dispatch/dead"
@@ -49,7 +48,7 @@ func Example() {
 	}
 	<-died
 
-	letters, err := dead.Open(ctx, App, dead.Config{Environment: local.env, Wait: 100 * time.Millisecond})
+	letters, err := dead.Open(ctx, App, dead.Config{Environment: local.env})
 	if err != nil {
 		log.Fatal(err)
 	}

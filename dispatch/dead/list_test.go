@@ -101,7 +101,6 @@ func TestPubSubsOwnDeadLetterIsReplayed(t *testing.T) {
 		return nil
 	})
 	w.serve(s.search, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
-	w.serve(s.audit, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	receipt := send(t, login, s.signedUp, signedUp{"ann"})
 	receive(t, w.endpoints["search"].answered, "the first failure")
 	for {
@@ -119,10 +118,7 @@ func TestPubSubsOwnDeadLetterIsReplayed(t *testing.T) {
 	w.publish("index-user--dead", &pubsubpb.PubsubMessage{Data: []byte(`{"UserID":"ann"}`), Attributes: map[string]string{
 		"ce-id": receipt.ID, "content-type": "application/json", "waybill-dead-route": "index-user", "waybill-dead-cause": "the disk is full", "waybill-dead-ordering-key": "ann",
 	}})
-	for l.Copies != 2 {
-		l = w.buried(letters, 1)[0]
-	}
-	if l.ByPlatform || l.Cause != "the disk is full" {
+	if l = w.buried(letters, 1)[0]; l.Copies != 2 || l.ByPlatform || l.Cause != "the disk is full" {
 		t.Errorf("of two copies the one is shown that says less: %+v", l)
 	}
 	w.serve(s.search, search)

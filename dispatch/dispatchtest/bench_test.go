@@ -432,3 +432,21 @@ func TestDeliver(t *testing.T) {
 		}
 	})
 }
+
+// What a handler that takes time sends at its end is still due within the same Run.
+func TestRunGoesOnWhileHandlersTakeTime(t *testing.T) {
+	onBothClocks(t, func(t *testing.T) {
+		bench := dispatchtest.New(t, App)
+		login, mailer := bench.Open(Login), bench.Open(Mailer)
+		dispatch.Handle(mailer, SendWelcome, func(ctx context.Context, w Welcome) error {
+			bench.Advance(10 * time.Second)
+			_, err := dispatch.Send(ctx, mailer, Remind, w)
+			return err
+		})
+		dispatch.Handle(mailer, Remind, func(context.Context, Welcome) error { return nil })
+		start := bench.Now()
+		send(t, login, SendWelcome, Welcome{To: "ann"})
+		bench.Run()
+		diff(t, "times", since(bench, Remind, start), []time.Duration{10 * time.Second})
+	})
+}

@@ -2,12 +2,15 @@ package pubsub
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"testing"
 
 	client "cloud.google.com/go/pubsub/v2"
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 
+	"waybill.dev/emulator/internal/clock"
 	"waybill.dev/emulator/internal/store"
 )
 
@@ -43,5 +46,43 @@ func BenchmarkClientPublishData(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 		})
+	}
+}
+
+// BenchmarkLoad is a start with a backlog of 200,000 messages of 1 KB.
+func BenchmarkLoad(b *testing.B) {
+	dir := b.TempDir()
+	open := func() *store.Store {
+		s, err := store.Open(store.Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return s
+	}
+	st := open()
+	s := New(Config{Clock: clock.New(), Store: st, Logger: slog.New(slog.DiscardHandler)})
+	must(b, s.CreateTopic, &pubsubpb.Topic{Name: topicName})
+	createSubscription(b, s, nil)
+	for range 2000 {
+		must(b, s.Publish, &pubsubpb.PublishRequest{Topic: topicName, Messages: kilobyte(100)})
+	}
+	for b.Loop() {
+		b.StopTimer()
+		if err := errors.Join(s.Close(b.Context()), st.Close()); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		st = open()
+		s = New(Config{Clock: clock.New(), Store: st, Logger: slog.New(slog.DiscardHandler)})
+		if err := s.Load(); err != nil {
+			b.Fatal(err)
+		}
+		s.Start()
+		if n := s.Unacknowledged(); n != 200_000 {
+			b.Fatalf("%d messages are there", n)
+		}
+	}
+	if err := errors.Join(s.Close(b.Context()), st.Close()); err != nil {
+		b.Fatal(err)
 	}
 }

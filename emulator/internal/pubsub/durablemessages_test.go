@@ -292,6 +292,24 @@ func TestTimeThatPassesBetweenLivesCounts(t *testing.T) {
 	})
 }
 
+// What one subscription drops or acknowledges stays for the other.
+func TestMessagesStayForOthers(t *testing.T) {
+	lives(t, func(t *testing.T, l *life) {
+		createTopic(t, l.Service)
+		createSubscription(t, l.Service, func(sub *pubsubpb.Subscription) { sub.MessageRetentionDuration = durationpb.New(10 * time.Minute) })
+		createSubscription(t, l.Service, func(sub *pubsubpb.Subscription) { sub.Name += "2" })
+		publish(t, l.Service, "a", "b")
+		ack(t, l.Service, pull(t, l.Service, "a", "b")[0])
+		time.Sleep(10 * time.Minute)
+		pull(t, l.Service)
+	}, func(t *testing.T, l *life) {
+		pullFrom(t, l.Service, subName+"2", "a", "b")
+		must(t, l.DeleteSubscription, &pubsubpb.DeleteSubscriptionRequest{Subscription: subName})
+	}, func(t *testing.T, l *life) {
+		pullFrom(t, l.Service, subName+"2", "a", "b")
+	})
+}
+
 func TestRestoredMessagesAreRetainedFromTheSeekOn(t *testing.T) {
 	lives(t, func(t *testing.T, l *life) {
 		createTopic(t, l.Service)

@@ -159,7 +159,6 @@ func TestADeletedSubscriptionIsNotWritten(t *testing.T) {
 	lives(t, func(t *testing.T, l *life) {
 		must(t, l.CreateTopic, &pubsubpb.Topic{Name: topicName})
 		createSubscription(t, l.Service, nil)
-		publish(t, l.Service, "a")
 		stream := openStream(t, l.Service, &pubsubpb.StreamingPullRequest{})
 		time.Sleep(2 * time.Hour)
 		must(t, l.DeleteSubscription, &pubsubpb.DeleteSubscriptionRequest{Subscription: subName})
