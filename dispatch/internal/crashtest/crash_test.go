@@ -55,8 +55,7 @@ func TestNothingIsLostNorDoneTwiceBehindBadConnections(t *testing.T) {
 	w.sender.Environment.Emulator, w.receiver.Environment.Emulator = toEmulator, toEmulator
 	w.crash(lives(50))
 	for i, p := range proxies {
-		p.heal()
-		t.Logf("proxy to the %s: %v connections were left alone, delayed, reset, truncated, half-closed", []string{"emulator", "receiver"}[i], p.harmed)
+		t.Logf("proxy to the %s: %v connections were left alone, delayed, reset, truncated, half-closed", []string{"emulator", "receiver"}[i], p.heal())
 	}
 	w.conclude()
 }

@@ -62,12 +62,14 @@ func newProxy(t *testing.T, target string, random *rand.Rand) *proxy {
 
 func (p *proxy) addr() string { return p.listener.Addr().String() }
 
-// heal leaves connections alone from now on, and ends those that were to be harmed.
-func (p *proxy) heal() {
+// heal leaves connections alone from now on, and ends those that were to be harmed. It returns how many there were of each harm.
+func (p *proxy) heal() [harms]int {
 	p.mu.Lock()
 	p.healthy = true
+	harmed := p.harmed
 	p.mu.Unlock()
 	p.cut(false)
+	return harmed
 }
 
 func (p *proxy) cut(forGood bool) {
