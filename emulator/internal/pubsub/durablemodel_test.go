@@ -3,6 +3,7 @@ package pubsub
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,10 +19,12 @@ import (
 //	go test -run TestDurableModel -seed N    repeats one walk
 //	go test -run TestDurableModel -walks N   does another number of them
 func TestDurableModel(t *testing.T) {
-	n := uint64(300)
+	n := uint64(100)
 	switch {
 	case *walks != 0:
 		n = *walks
+	case os.Getenv("WAYBILL_REQUIRE") == "all" && !testing.Short():
+		n = 500 // more than twenty seconds
 	case testing.Short():
 		n = 15
 	}
