@@ -42,11 +42,12 @@
 // # Why Pebble
 //
 // Two libraries are well kept: bbolt (a B+ tree in one file) and Pebble (a log and sorted tables). Time per synced
-// write of values of 500 bytes, on two cores and a virtual disk whose fdatasync takes 0.2 ms:
+// write of values of 500 bytes, on two cores and a virtual disk whose fdatasync takes 0.2 ms.
+// Each cell is a single run on a busy machine, so neither is shown to be the faster one:
 //
 //	                  bbolt v1.5.0  Pebble v2.1.7
 //	1 put                 0.44 ms       0.27 ms
-//	16 puts               0.50 ms       0.28 ms
+//	16 puts               0.50 ms       0.76 ms
 //	256 puts              1.5 ms        0.96 ms
 //	1 delete              0.39 ms       0.25 ms
 //	16 deletes            0.91 ms       0.17 ms
