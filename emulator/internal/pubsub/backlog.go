@@ -60,12 +60,14 @@ func (b *backlog) add(p publication) {
 	b.enqueue(e)
 }
 
+// enqueue gives e its place in its key's order and, unless it is dying, its turn.
 func (b *backlog) enqueue(e *entry) {
-	if b.ordered && e.msg.OrderingKey != "" {
+	switch {
+	case b.ordered && e.msg.OrderingKey != "":
 		b.addOrdered(e)
-		return
+	case e.state == queued:
+		b.ready.push(&e.turn)
 	}
-	b.ready.push(&e.turn)
 }
 
 // deliverable reports whether take would give c anything.
@@ -254,12 +256,19 @@ func (b *backlog) fail(e *entry, now time.Time) {
 	if e.key != nil {
 		b.rewind(e.key, e)
 	}
-	if b.maxAttempts > 0 && e.failures >= b.maxAttempts {
-		e.state = dying
-		b.dead = append(b.dead, e)
+	if b.exhausted(e) {
+		b.die(e)
 		return
 	}
 	b.delay(e, now)
+}
+
+func (b *backlog) exhausted(e *entry) bool { return b.maxAttempts > 0 && e.failures >= b.maxAttempts }
+
+// die sends e to the dead letters. Until that has succeeded or failed it is nobody's.
+func (b *backlog) die(e *entry) {
+	e.state = dying
+	b.dead = append(b.dead, e)
 }
 
 func (b *backlog) delay(e *entry, now time.Time) {

@@ -79,9 +79,6 @@ func (b *backlog) noteSeek(before []*entry) {
 		if !e.restored.IsZero() {
 			e.part.restore(e.place(), e.restored)
 		}
-		if e.failures > 0 {
-			b.noteFailure(e)
-		}
 		if e.state != acked {
 			e.part.setDone(e.place(), false)
 		}

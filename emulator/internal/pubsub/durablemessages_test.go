@@ -237,6 +237,41 @@ func TestAttemptsOutliveTheProcess(t *testing.T) {
 	})
 }
 
+// What had its last attempt and is not yet among the dead letters when the process ends goes there, not to a consumer.
+func TestWhatIsExhaustedIsNotDeliveredAfterARestart(t *testing.T) {
+	const deadSub = "projects/p/subscriptions/dead"
+	for _, key := range []string{"", "k"} {
+		send := func(t *testing.T, l *life, text string) {
+			must(t, l.Publish, &pubsubpb.PublishRequest{Topic: topicName, Messages: []*pubsubpb.PubsubMessage{{Data: []byte(text), OrderingKey: key}}})
+		}
+		withDead := func(t *testing.T, l *life) {
+			must(t, l.CreateTopic, &pubsubpb.Topic{Name: deadName})
+			createSubscription(t, l.Service, func(sub *pubsubpb.Subscription) { sub.Name, sub.Topic = deadSub, deadName })
+		}
+		lives(t, func(t *testing.T, l *life) {
+			createTopic(t, l.Service)
+			withDead(t, l)
+			createSubscription(t, l.Service, func(sub *pubsubpb.Subscription) {
+				sub.EnableMessageOrdering = true
+				sub.DeadLetterPolicy = &pubsubpb.DeadLetterPolicy{DeadLetterTopic: deadName, MaxDeliveryAttempts: 5}
+			})
+			must(t, l.DeleteTopic, &pubsubpb.DeleteTopicRequest{Topic: deadName}) // so that it cannot go there in this life
+			must(t, l.DeleteSubscription, &pubsubpb.DeleteSubscriptionRequest{Subscription: deadSub})
+			send(t, l, "a")
+			for range 5 {
+				nack(t, l.Service, pull(t, l.Service, "a")...)
+			}
+			send(t, l, "b")
+			settle()
+		}, func(t *testing.T, l *life) {
+			withDead(t, l)
+		}, func(t *testing.T, l *life) {
+			pull(t, l.Service, "b") // its key is free
+			pullFrom(t, l.Service, deadSub, "a")
+		})
+	}
+}
+
 func TestPushesGoOnAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := vfs.NewCrashableMem()

@@ -130,6 +130,9 @@ func (b *backlog) reload(p publication, in *part, done bool) {
 		e.state = acked
 		return
 	}
+	if b.exhausted(e) { // the process has ended before the dead letter was safe
+		b.die(e)
+	}
 	b.enqueue(e)
 }
 

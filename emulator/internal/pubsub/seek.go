@@ -3,7 +3,8 @@ package pubsub
 import "time"
 
 // seek makes those messages undelivered again that are wanted, and acknowledges all others.
-// Outstanding leases are over. Forgotten holds messages that the backlog may not have any more, by
+// Outstanding leases are over, and attempts count anew, as on Google's emulator: who replays what was exhausted wants it
+// tried again. Forgotten holds messages that the backlog may not have any more, by
 // rising numbers; of them it takes those that are wanted, and retains them from now on.
 func (b *backlog) seek(wanted func(*publication) bool, forgotten []publication, now time.Time) {
 	var all []*entry
@@ -58,6 +59,7 @@ func (b *backlog) uproot(e *entry) {
 	e.inKey.unlink()
 	e.arrival.unlink()
 	e.key = nil
+	e.failures = 0
 	e.state = acked
 }
 

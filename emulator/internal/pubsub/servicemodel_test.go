@@ -84,8 +84,9 @@ type modelSub struct {
 type modelState struct {
 	*sent
 	done     bool
-	settled  bool // done for good, unless a seek brings it back
-	failures int
+	settled  bool      // done for good, unless a seek brings it back
+	failures int       // since the last seek
+	deaths   int       // how often it became a dead letter
 	ready    time.Time // not to be delivered before
 	open     *modelOpen
 }
@@ -330,7 +331,8 @@ func (m *serviceModel) fail(sub *modelSub, o *modelOpen) {
 		}
 	}
 	if sub.maxAttempts > 0 && state.failures >= sub.maxAttempts {
-		state.done, state.settled = true, true // a dead letter
+		state.done, state.settled = true, true
+		state.deaths++
 		return
 	}
 	wait := sub.minBackoff
@@ -409,7 +411,7 @@ func (m *serviceModel) sought(sub *modelSub, wanted, kept func(*sent) bool) {
 		case state == nil || !has && wanted(msg) && kept(msg): // comes back as if it were new
 			sub.messages[msg.n] = &modelState{sent: msg}
 		default:
-			state.open, state.ready = nil, time.Time{}
+			state.open, state.ready, state.failures = nil, time.Time{}, 0
 			state.done = !wanted(msg) || !has
 			state.settled = state.done
 		}
@@ -460,8 +462,8 @@ func (m *serviceModel) checkDead() {
 	}
 	for _, sub := range m.subs {
 		for n, state := range sub.messages {
-			if sub.maxAttempts > 0 && state.failures >= sub.maxAttempts && dead[fmt.Sprintf("%s %d", sub.name, n)] == 0 {
-				m.t.Fatalf("%s: the dead letter of %d was lost", sub.name, n)
+			if got := dead[fmt.Sprintf("%s %d", sub.name, n)]; got < state.deaths {
+				m.t.Fatalf("%s: %d is a dead letter %d times, want %d", sub.name, n, got, state.deaths)
 			}
 		}
 	}

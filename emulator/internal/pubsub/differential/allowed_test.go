@@ -6,7 +6,6 @@ import (
 
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/proto"
 )
 
 // allowance is a difference that is right. The reasons name their sources: [R] recorded from the real service, [P] the comments
@@ -203,15 +202,6 @@ var allowances = []allowance{
 		},
 	},
 	{
-		reason: "whether a seek lets the count of delivery attempts begin anew is not documented: on Google's emulator it does",
-		ours:   codes.OK, theirs: codes.OK, methods: "Pull",
-		since: func(s step, before []step) bool {
-			return equal(withoutAttempts(s)) && slices.ContainsFunc(before, func(b step) bool {
-				return method(b.request) == "Seek" && b.ours.code == codes.OK && subscriptionOf(b) == subscriptionOf(s)
-			})
-		},
-	},
-	{
 		reason: "a message that is given back comes again at once, before all after it of its ordering key [D]; Google's emulator waits for what else it delivered of that key, and sends what was not yet delivered before it",
 		ours:   codes.OK, theirs: codes.OK, methods: "Pull",
 		since: func(s step, before []step) bool {
@@ -244,21 +234,6 @@ func subscriptionOf(s step) string {
 func shares(a, b step) bool {
 	return subscriptionOf(a) == subscriptionOf(b) &&
 		slices.ContainsFunc(a.deliveries, func(data string) bool { return slices.Contains(b.deliveries, data) })
-}
-
-// withoutAttempts is the step as if nobody counted delivery attempts.
-func withoutAttempts(s step) step {
-	s.ours, s.theirs = clearAttempts(s.ours), clearAttempts(s.theirs)
-	return s
-}
-
-func clearAttempts(r result) result {
-	pull := proto.CloneOf(r.responses[0].(*pubsubpb.PullResponse))
-	for _, m := range pull.GetReceivedMessages() {
-		m.DeliveryAttempt = 0
-	}
-	r.responses = []proto.Message{pull}
-	return r
 }
 
 // lacking are the messages of our pull that theirs did not bring, and whether it brought no others.
