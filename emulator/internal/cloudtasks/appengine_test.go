@@ -208,6 +208,7 @@ func TestAppEngineErrors(t *testing.T) {
 		_, err := b.tryCreate(appEngine(func(r *cloudtaskspb.AppEngineHttpRequest) { r.Body = make([]byte, 1<<20) }))
 		wantError(t, err, codes.InvalidArgument, "Task size too large")
 
+		b.after(0) // until no delivery reads it any more
 		b.config.AppEngine = ""
 		_, err = b.tryCreate(nothing)
 		wantError(t, err, codes.FailedPrecondition, "The emulator does not know where the App Engine application listens: start it with --app-engine")
