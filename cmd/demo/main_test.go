@@ -7,12 +7,13 @@ import (
 	"encoding/json"
 	"io"
 	"net"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"waybill.dev/internal/testenv"
 )
 
 func TestMain(m *testing.M) {
@@ -127,10 +128,7 @@ func TestBadCommandLines(t *testing.T) {
 // The commands that the demo prints are what a newcomer types first. They are run as they stand.
 func TestWhatItSaysToTryByHandWorks(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
-		if os.Getenv("WAYBILL_REQUIRE") == "all" {
-			t.Fatal("curl is not installed, and WAYBILL_REQUIRE=all")
-		}
-		t.Skip("curl is not installed, so the commands cannot be typed")
+		testenv.Missing(t, "curl is not on the PATH, so the commands cannot be typed")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

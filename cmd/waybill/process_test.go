@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"waybill.dev/internal/testenv"
 )
 
 // process is the command as a process of its own.
@@ -106,7 +108,7 @@ func TestIdleMemory(t *testing.T) {
 		t.Skip("builds the command")
 	}
 	if _, err := os.Stat("/proc/self/status"); err != nil {
-		t.Skip("there is no /proc here")
+		testenv.Missing(t, "there is no /proc to read a process's memory from")
 	}
 	binary := filepath.Join(t.TempDir(), "waybill") // not the test, which links more
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {

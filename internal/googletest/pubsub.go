@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"waybill.dev/internal/testenv"
 )
 
 // PubSub starts Google's emulator and returns its HOST:PORT. It is stopped when the test ends.
@@ -18,7 +20,7 @@ func PubSub(t testing.TB) string {
 	t.Helper()
 	java, jar, err := Command(t.Context())
 	if err != nil {
-		Missing(t, err.Error())
+		testenv.Missing(t, err.Error())
 	}
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

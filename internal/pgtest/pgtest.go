@@ -34,6 +34,8 @@ import (
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+
+	"waybill.dev/internal/testenv"
 )
 
 // Server is one PostgreSQL server. The zero Server starts when it is first needed.
@@ -65,7 +67,7 @@ func (s *Server) DB(t testing.TB) *sql.DB {
 func (s *Server) DSN(t testing.TB) string {
 	t.Helper()
 	if _, err := exec.LookPath("postgres"); err != nil {
-		missing(t, "PostgreSQL is not installed: postgres is not on the PATH")
+		testenv.Missing(t, "PostgreSQL is not installed: postgres is not on the PATH")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,14 +105,6 @@ func (s *Server) Stop() {
 		_ = os.RemoveAll(s.dir) // of the system's temporary files
 	}
 	s.process = nil
-}
-
-func missing(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv("WAYBILL_REQUIRE") == "all" {
-		t.Fatalf("WAYBILL_REQUIRE=all, but %s", what)
-	}
-	t.Skip(what)
 }
 
 // serve runs the server as long as its standard input is open, so that it never outlives the test binary, however that ends.

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"waybill.dev/dispatch"
+	"waybill.dev/internal/testenv"
 )
 
 // lives is how often each process is killed.
@@ -27,7 +28,7 @@ func lives(full int) int {
 	switch {
 	case testing.Short():
 		return 2
-	case os.Getenv("WAYBILL_REQUIRE") == "all":
+	case testenv.Full():
 		return full
 	default:
 		return 5
@@ -114,7 +115,7 @@ func freeAddress(t *testing.T, random *rand.Rand) string {
 // database is PostgreSQL where that is wanted and installed.
 func (w *world) database(wantPostgreSQL bool) database {
 	w.Helper()
-	if _, err := exec.LookPath("postgres"); wantPostgreSQL && (err == nil || os.Getenv("WAYBILL_REQUIRE") == "all") {
+	if _, err := exec.LookPath("postgres"); wantPostgreSQL && (err == nil || testenv.Full()) {
 		return database{DSN: postgres.DSN(w.T)}
 	}
 	return database{File: filepath.Join(w.dir, fmt.Sprintf("%v.db", wantPostgreSQL))}

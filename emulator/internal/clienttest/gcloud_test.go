@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"waybill.dev/emulator"
-	"waybill.dev/internal/googletest"
+	"waybill.dev/internal/testenv"
 )
 
 // gcloud runs Google's command-line tool against an emulator. A command takes half a second, most of it Python's start.
@@ -30,7 +30,7 @@ func newGcloud(t *testing.T, e *emulator.Emulator) *gcloud {
 	}
 	path, err := exec.LookPath("gcloud")
 	if err != nil {
-		googletest.Missing(t, "gcloud is not on the PATH")
+		testenv.Missing(t, "gcloud is not on the PATH")
 	}
 	return &gcloud{path: path, url: e.URL()}
 }

@@ -3,7 +3,6 @@ package clienttest
 import (
 	"log/slog"
 	"net/http"
-	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -12,6 +11,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"waybill.dev/emulator"
+	"waybill.dev/internal/testenv"
 )
 
 func TestMain(m *testing.M) {
@@ -70,7 +70,7 @@ func slow(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short runs no other programs")
 	}
-	if os.Getenv("WAYBILL_REQUIRE") != "all" {
+	if !testenv.Full() {
 		t.Skip("takes seconds: runs with WAYBILL_REQUIRE=all")
 	}
 }

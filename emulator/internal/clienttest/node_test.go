@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"waybill.dev/emulator"
-	"waybill.dev/internal/googletest"
+	"waybill.dev/internal/testenv"
 )
 
 func TestTasksNodeClient(t *testing.T) {
@@ -70,18 +70,18 @@ func nodeModules(t *testing.T) (node, modules string) {
 	}
 	node, err := exec.LookPath("node")
 	if err != nil {
-		googletest.Missing(t, "node is not on the PATH")
+		testenv.Missing(t, "node is not on the PATH")
 	}
 	version, err := exec.CommandContext(t.Context(), node, "--version").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if major := nodeVersion.FindSubmatch(version); major == nil || atoi(string(major[1])) < oldestNode {
-		googletest.Missing(t, "node "+string(version)+" is older than Google's clients need")
+		testenv.Missing(t, "node "+string(version)+" is older than Google's clients need")
 	}
 	npm, err := exec.LookPath("npm")
 	if err != nil {
-		googletest.Missing(t, "npm, which installs Google's Node clients, is not on the PATH")
+		testenv.Missing(t, "npm, which installs Google's Node clients, is not on the PATH")
 	}
 	lock, err := os.ReadFile(filepath.Join("node", "package-lock.json"))
 	if err != nil {
@@ -131,7 +131,7 @@ func install(t *testing.T, npm, folder string) {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {
-		googletest.Missing(t, "npm did not install Google's Node clients: "+err.Error()+"\n"+out.String())
+		testenv.Missing(t, "npm did not install Google's Node clients: "+err.Error()+"\n"+out.String())
 	}
 }
 

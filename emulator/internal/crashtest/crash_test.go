@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"testing"
 	"time"
 
@@ -14,12 +13,14 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"waybill.dev/internal/testenv"
 )
 
 func TestNothingIsLostByKill9(t *testing.T) {
 	crashes, tasks := 10, 3000
 	switch {
-	case os.Getenv("WAYBILL_REQUIRE") == "all" && !testing.Short():
+	case testenv.Full():
 		crashes, tasks = 200, 100_000
 	case testing.Short():
 		crashes, tasks = 3, 300

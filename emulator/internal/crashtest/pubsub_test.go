@@ -6,17 +6,18 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http/httptest"
-	"os"
 	"testing"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"waybill.dev/internal/testenv"
 )
 
 func TestNoMessageIsLostByKill9(t *testing.T) {
 	crashes, messages := 10, 10_000
 	switch {
-	case os.Getenv("WAYBILL_REQUIRE") == "all" && !testing.Short():
+	case testenv.Full():
 		crashes, messages = 200, 200_000
 	case testing.Short():
 		crashes, messages = 3, 1000

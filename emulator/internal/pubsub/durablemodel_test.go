@@ -3,7 +3,6 @@ package pubsub
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +10,8 @@ import (
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"waybill.dev/internal/testenv"
 )
 
 // TestDurableModel is TestServiceModel on a store, with crashes in between: what the truth says must still be so, except that
@@ -23,7 +24,7 @@ func TestDurableModel(t *testing.T) {
 	switch {
 	case *walks != 0:
 		n = *walks
-	case os.Getenv("WAYBILL_REQUIRE") == "all" && !testing.Short():
+	case testenv.Full():
 		n = 500 // more than twenty seconds
 	case testing.Short():
 		n = 15

@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"waybill.dev/internal/testenv"
 )
 
 // TestMain makes a copy of the test binary play the other process.
@@ -25,7 +27,7 @@ func TestRun(t *testing.T) {
 	t.Chdir("../../..")
 	parts := "publish,push"
 	lines := []string{"| publish: beside pstest's", "| push: beside the bare POST"}
-	if os.Getenv("WAYBILL_REQUIRE") == "all" {
+	if testenv.Full() {
 		parts += ",stream,latency,backlog,readiness"
 		lines = append(lines, "| streaming pull, publish to receipt", "| publish to receipt at 500/s", "| pulled: the large backlog beside",
 			"| resident once they were received", "| exec to ready")

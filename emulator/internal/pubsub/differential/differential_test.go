@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +16,7 @@ import (
 
 	"waybill.dev/emulator"
 	"waybill.dev/internal/googletest"
+	"waybill.dev/internal/testenv"
 )
 
 var (
@@ -71,7 +71,7 @@ func testSequences(t *testing.T, ours, theirs *side) {
 	n := *sequences
 	if n == 0 {
 		n = 200
-		if os.Getenv("WAYBILL_REQUIRE") == "all" {
+		if testenv.Full() {
 			n = 5000
 		}
 	}
