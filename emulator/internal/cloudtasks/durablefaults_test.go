@@ -8,18 +8,16 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"waybill.dev/emulator/internal/store"
+	"waybill.dev/emulator/internal/store/storetest"
 )
 
 // audit is what clients know of tasks and queues, to be compared with what is there in the end.
@@ -61,22 +59,6 @@ func (a *audit) check(b *bench) {
 			b.t.Errorf("%s: exists %v, acknowledged %v, delivered %d times", name, exists, known, a.done[name])
 		}
 	}
-}
-
-// failing fails the calls to the disk from the nth on, so many of them.
-type failing struct {
-	calls    atomic.Int64
-	nth, run int64
-	err      error
-}
-
-func (f *failing) String() string { return "failing" }
-
-func (f *failing) MaybeError(errorfs.Op) error {
-	if n := f.calls.Add(1); n < f.nth || n >= f.nth+f.run {
-		return nil
-	}
-	return f.err
 }
 
 // lives runs an engine twice on a disk that may fail, with calls of every kind. Callers try again for as long as it takes.
@@ -156,41 +138,16 @@ func lives(b *bench, fs vfs.FS, a *audit) {
 }
 
 func TestEveryCallToTheDiskFails(t *testing.T) {
-	count := &failing{}
-	inBubble(t, nil, func(b *bench) {
-		a := newAudit()
-		b.receive = a.receiver(b)
-		lives(b, errorfs.Wrap(vfs.NewMem(), count), a)
-	})
-	calls := count.calls.Load()
-	for name, c := range map[string]struct {
-		err       error
-		run, step int64
-	}{
-		"EIO":           {syscall.EIO, 1, 1},
-		"ENOSPC":        {syscall.ENOSPC, 1, 1},
-		"EIO for long":  {syscall.EIO, 50, 9},
-		"full for long": {syscall.ENOSPC, 50, 9},
-	} {
-		if testing.Short() {
-			c.step *= 11
-		}
-		for n := int64(1); n <= calls; n += c.step {
-			inBubble(t, nil, func(b *bench) {
-				a := newAudit()
-				b.receive = a.receiver(b)
-				disk := vfs.NewCrashableMem()
-				lives(b, errorfs.Wrap(disk, &failing{nth: n, run: c.run, err: c.err}), a)
-				for _, after := range []*vfs.MemFS{disk, crash(disk, powerLoss)} {
-					b.inLife(after, func() { a.check(b) })
-				}
-			})
-			if t.Failed() {
-				t.Fatalf("%s in call %d of %d", name, n, calls)
+	storetest.EachCall(t, storetest.Failures(), func(t *testing.T, failing vfs.FS, disk *vfs.MemFS) {
+		inBubble(t, nil, func(b *bench) {
+			a := newAudit()
+			b.receive = a.receiver(b)
+			lives(b, failing, a)
+			for _, after := range []*vfs.MemFS{disk, crash(disk, powerLoss)} {
+				b.inLife(after, func() { a.check(b) })
 			}
-		}
-	}
-	t.Logf("%d calls", calls)
+		})
+	})
 }
 
 // receiver answers every other attempt of each task with 500, the others with 200.

@@ -3,8 +3,6 @@ package pubsub
 import (
 	"fmt"
 	"strings"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +12,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"waybill.dev/emulator/internal/store/storetest"
 )
 
 // audit is what clients know, to be compared with what is there in a later life.
@@ -165,73 +165,24 @@ func (a *audit) twice(l *life, text string) bool {
 	return false
 }
 
-// failing fails the calls to the disk from the nth on, so many of them.
-type failing struct {
-	calls    atomic.Int64
-	nth, run int64
-	err      error
-}
-
-func (f *failing) String() string { return "failing" }
-
-func (f *failing) MaybeError(errorfs.Op) error {
-	if n := f.calls.Add(1); n < f.nth || n >= f.nth+f.run {
-		return nil
-	}
-	return f.err
-}
-
 func TestEveryCallToTheDiskFails(t *testing.T) {
-	count := &failing{}
-	synctest.Test(t, func(t *testing.T) { twoLives(t, errorfs.Wrap(vfs.NewMem(), count), newAudit(t)) })
-	calls := count.calls.Load()
-	for name, c := range map[string]struct {
-		err       error
-		run, step int64
-	}{
-		"EIO":           {syscall.EIO, 1, 1},
-		"ENOSPC":        {syscall.ENOSPC, 1, 1},
-		"EIO for long":  {syscall.EIO, 50, 9},
-		"full for long": {syscall.ENOSPC, 50, 9},
-	} {
-		if testing.Short() {
-			c.step *= 11
-		}
-		for n := int64(1); n <= calls; n += c.step {
-			synctest.Test(t, func(t *testing.T) {
-				a := newAudit(t)
-				disk := vfs.NewCrashableMem()
-				twoLives(t, errorfs.Wrap(disk, &failing{nth: n, run: c.run, err: c.err}), a)
-				for _, after := range []*vfs.MemFS{disk, crash(disk, powerLoss)} {
-					l := mustBegin(t, after, Config{})
-					a.check(l)
-					l.die()
-				}
-			})
-			if t.Failed() {
-				t.Fatalf("%s in call %d of %d", name, n, calls)
+	storetest.EachCall(t, storetest.Failures(), func(t *testing.T, failing vfs.FS, disk *vfs.MemFS) {
+		synctest.Test(t, func(t *testing.T) {
+			a := newAudit(t)
+			twoLives(t, failing, a)
+			for _, after := range []*vfs.MemFS{disk, crash(disk, powerLoss)} {
+				l := mustBegin(t, after, Config{})
+				a.check(l)
+				l.die()
 			}
-		}
-	}
-	t.Logf("%d calls", calls)
-}
-
-// fillable fails all calls to the disk now and then.
-type fillable struct{ now atomic.Bool }
-
-func (f *fillable) String() string { return "fillable" }
-
-func (f *fillable) MaybeError(errorfs.Op) error {
-	if f.now.Load() {
-		return syscall.ENOSPC
-	}
-	return nil
+		})
+	})
 }
 
 // While the disk takes nothing, nothing is acknowledged, and what a client is told says why. Delivery goes on.
 func TestADiskThatIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		full := &fillable{}
+		full := &storetest.Full{}
 		disk := vfs.NewCrashableMem()
 		l := mustBegin(t, errorfs.Wrap(disk, full), Config{})
 		createTopic(t, l.Service)
@@ -241,7 +192,7 @@ func TestADiskThatIsFull(t *testing.T) {
 		<-stream.responses
 		got := (<-stream.responses).ReceivedMessages
 
-		full.now.Store(true)
+		full.Store(true)
 		_, err := l.Publish(t.Context(), &pubsubpb.PublishRequest{Topic: topicName, Messages: []*pubsubpb.PubsubMessage{message("c")}})
 		checkStatus(t, err, codes.Internal, "could not store the change; it may be there or not after a restart: store: the directory")
 		_, err = l.Publish(t.Context(), &pubsubpb.PublishRequest{Topic: topicName, Messages: []*pubsubpb.PubsubMessage{message("d")}})
@@ -254,7 +205,7 @@ func TestADiskThatIsFull(t *testing.T) {
 		if c := (<-stream.responses).AcknowledgeConfirmation; len(c.GetTemporaryFailedAckIds()) != len(ids) || len(c.GetAckIds()) > 0 {
 			t.Errorf("confirmed %v", c)
 		}
-		full.now.Store(false)
+		full.Store(false)
 		time.Sleep(time.Second)
 		stream.requests <- &pubsubpb.StreamingPullRequest{AckIds: ids}
 		if c := (<-stream.responses).AcknowledgeConfirmation; len(c.GetAckIds()) != len(ids) {

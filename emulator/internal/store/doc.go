@@ -42,19 +42,19 @@
 // # Why Pebble
 //
 // Two libraries are well kept: bbolt (a B+ tree in one file) and Pebble (a log and sorted tables). Time per synced
-// write of values of 500 bytes, on two cores and a virtual disk whose fdatasync takes 0.2 ms.
-// Each cell is a single run on a busy machine, so neither is shown to be the faster one:
+// write of values of 500 bytes, on two cores and a virtual disk whose fdatasync takes 0.2 ms; medians of six rounds by turns,
+// with spreads up to a third:
 //
 //	                  bbolt v1.5.0  Pebble v2.1.7
-//	1 put                 0.44 ms       0.27 ms
-//	16 puts               0.50 ms       0.76 ms
-//	256 puts              1.5 ms        0.96 ms
-//	1 delete              0.39 ms       0.25 ms
-//	16 deletes            0.91 ms       0.17 ms
-//	256 deletes           4.8 ms        0.40 ms
+//	1 put                 0.33 ms       0.23 ms
+//	16 puts               0.44 ms       0.28 ms
+//	256 puts              1.03 ms       0.40 ms
+//	1 delete              0.30 ms       0.22 ms
+//	16 deletes            0.38 ms       0.15 ms
+//	256 deletes           1.07 ms       0.33 ms
 //
-// What decides is the second reason: Pebble takes its file system as an interface, so that each of its calls can be made to fail in
-// a test, and a disk can lose what was not synced. bbolt takes an *os.File alone.
+// Pebble is the faster one; what decides is that it takes its file system as an interface, so that each of its calls can be made
+// to fail in a test, and a disk can lose what was not synced. bbolt takes an *os.File alone.
 //
 // Pebble answers some failed writes by ending the process, by a panic, or by trying again without a pause. Here it never
 // sees a failed write; how that is done is said at the type disk.

@@ -4,36 +4,16 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"waybill.dev/emulator/internal/store"
+	"waybill.dev/emulator/internal/store/storetest"
 )
-
-// failing is an injector that fails the calls from the nth on, so many of them, and counts all.
-type failing struct {
-	calls    atomic.Int64
-	nth, run int64
-	err      error
-	what     atomic.Value
-}
-
-func (f *failing) String() string { return "failing" }
-
-func (f *failing) MaybeError(op errorfs.Op) error {
-	n := f.calls.Add(1)
-	if n < f.nth || n >= f.nth+f.run {
-		return nil
-	}
-	f.what.Store(fmt.Sprintf("%d %s", op.Kind, op.Path))
-	return f.err
-}
 
 // scenario writes, deletes and closes so that the database makes, fills, merges and drops files of every kind. A call that fails
 // is made again once the disk has had time to recover.
@@ -85,43 +65,22 @@ func scenario(t *testing.T, fs vfs.FS, m *model) (failures int) {
 }
 
 func TestEveryCallToTheDiskFails(t *testing.T) {
-	count := &failing{}
-	synctest.Test(t, func(t *testing.T) {
-		scenario(t, errorfs.Wrap(vfs.NewMem(), count), newModel())
-	})
-	calls := count.calls.Load()
-	for name, c := range map[string]struct {
-		err  error
-		run  int64 // calls that fail, one after the other
-		step int64
-	}{
-		"EIO":            {syscall.EIO, 1, 1},
-		"ENOSPC":         {syscall.ENOSPC, 1, 1},
-		"EIO for long":   {syscall.EIO, 40, 7},
-		"full for long":  {syscall.ENOSPC, 40, 7},
-		"full for hours": {syscall.ENOSPC, 400, 101},
-	} {
-		if testing.Short() {
-			c.step *= 17
-		}
-		felt := 0
-		for n := int64(1); n <= calls; n += c.step {
-			f := &failing{nth: n, run: c.run, err: c.err}
-			synctest.Test(t, func(t *testing.T) {
-				fs := vfs.NewMem()
-				m := newModel()
-				if scenario(t, errorfs.Wrap(fs, f), m) > 0 {
-					felt++
-				}
-				s := open(t, fs, dir)
-				if err := m.check(content(t, s)); err != nil {
-					t.Error(err)
-				}
-			})
-			if t.Failed() {
-				t.Fatalf("%s in call %d, %v", name, n, f.what.Load())
+	failures := storetest.Failures()
+	failures["full for hours"] = storetest.Failure{Err: syscall.ENOSPC, Run: 400, Step: 101}
+	felt := 0
+	storetest.EachCall(t, failures, func(t *testing.T, failing vfs.FS, disk *vfs.MemFS) {
+		synctest.Test(t, func(t *testing.T) {
+			m := newModel()
+			if scenario(t, failing, m) > 0 {
+				felt++
 			}
-		}
-		t.Logf("%s: of %d calls, %d were felt", name, calls, felt)
+			if err := m.check(content(t, open(t, disk, dir))); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	t.Logf("%d failures were felt by calls", felt)
+	if felt == 0 {
+		t.Error("no failure was felt: if so, this test sees nothing")
 	}
 }

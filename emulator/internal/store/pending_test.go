@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"waybill.dev/emulator/internal/store"
+	"waybill.dev/emulator/internal/store/storetest"
 )
 
 // While the disk stays full, what waits for it grows with the number of keys, not with that of changes; and once there is room, the
@@ -23,7 +24,7 @@ func TestWhatWaitsForAFullDiskIsBounded(t *testing.T) {
 	const keys = 100
 	synctest.Test(t, func(t *testing.T) {
 		fs := vfs.NewMem()
-		full := &failing{nth: 1 << 60, run: 1 << 60, err: syscall.ENOSPC}
+		full := &storetest.Full{}
 		s, err := store.Open(store.Config{Dir: dir, FS: errorfs.Wrap(fs, full), Logger: slog.New(slog.DiscardHandler)})
 		must(t, err)
 		want := map[string]string{}
@@ -48,7 +49,7 @@ func TestWhatWaitsForAFullDiskIsBounded(t *testing.T) {
 		}
 		must(t, s.Sync())
 
-		full.nth = full.calls.Load() + 1 // nothing calls meanwhile
+		full.Store(true)
 		most := 0
 		for n := range 50_000 {
 			if n%50 != 0 { // of ranges there are few: they come from calls, which fail
@@ -69,7 +70,7 @@ func TestWhatWaitsForAFullDiskIsBounded(t *testing.T) {
 		if most > 2500 {
 			t.Errorf("%d changes waited, of %d keys", most, keys)
 		}
-		full.nth = 1 << 60
+		full.Store(false)
 		must(t, s.Sync())
 		must(t, s.Close())
 		if got := content(t, open(t, fs, dir)); !maps.Equal(got, want) {

@@ -170,7 +170,7 @@ func (m *measurement) resident(ctx context.Context, c *contender, side string, t
 // ready starts an emulator and returns how many milliseconds it took until it answered.
 func (m *measurement) ready(ctx context.Context, client *http.Client) (float64, error) {
 	began := time.Now()
-	p, err := m.command.Emulator(ctx)
+	p, err := m.Waybill.Emulator(ctx)
 	if err != nil {
 		return 0, err
 	}

@@ -49,7 +49,7 @@ func (c *contender) stop() error {
 
 // waybill starts our emulator.
 func (m *measurement) waybill(ctx context.Context, more ...string) (*contender, error) {
-	p, err := m.command.Emulator(ctx, more...)
+	p, err := m.Waybill.Emulator(ctx, more...)
 	return connect(ctx, p, err)
 }
 

@@ -17,11 +17,9 @@ package main
 import (
 	"context"
 	"flag"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 
 	"waybill.dev/internal/ci/measure"
 )
@@ -34,22 +32,17 @@ func main() {
 
 // options are the command line's.
 type options struct {
-	waybill string
-	rounds  int
-	scale   float64
-	disk    string
-	parts   string
+	measure.Options
+	scale float64
 }
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("pubsubthroughput", flag.ContinueOnError)
+	const name = "pubsubthroughput"
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	var o options
-	flags.StringVar(&o.waybill, "waybill", "", "`FILE` of the built command; default: it is built first")
-	flags.IntVar(&o.rounds, "rounds", 10, "how often each side publishes; of the other measurements there are half as many rounds")
+	o.Register(flags, 10, "publish,stream,push,latency,backlog,readiness")
 	flags.Float64Var(&o.scale, "scale", 1, "`FACTOR` of all numbers of messages")
-	flags.StringVar(&o.disk, "disk", "", "`DIR` below which the durable emulator keeps its data; default: the one for temporary files")
-	flags.StringVar(&o.parts, "parts", "publish,stream,push,latency,backlog,readiness", "what is measured")
 	role := flags.String("role", "", "what this process is: empty, pstest or post")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -64,49 +57,26 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	default:
 		met, err = measureAll(ctx, o, stdout, stderr)
 	}
-	if err != nil {
-		fmt.Fprintln(stderr, "pubsubthroughput:", err)
-		return 1
-	}
-	if !met {
-		return 1
-	}
-	return 0
+	return measure.Status(stderr, name, met, err)
 }
 
 // measureAll runs everything and prints the table.
 func measureAll(ctx context.Context, o options, stdout, stderr io.Writer) (met bool, err error) {
-	work, err := os.MkdirTemp("", "pubsubthroughput-")
+	clean, err := o.Prepare(ctx, stderr)
 	if err != nil {
 		return false, err
 	}
-	defer func() { _ = os.RemoveAll(work) }() // a folder for temporary files
-	if o.disk == "" {
-		o.disk = work
-	}
-	waybill := measure.Waybill(o.waybill)
-	if waybill == "" {
-		if waybill, err = measure.Build(ctx, work, stderr); err != nil {
-			return false, err
-		}
-	}
-	m, err := newMeasurement(ctx, o, waybill, stderr)
+	defer clean()
+	m, err := newMeasurement(ctx, o, stderr)
 	if err != nil {
 		return false, err
 	}
 	defer m.receiver.close()
-	parts := map[string]func(context.Context) error{
+	err = o.Measure(ctx, stderr, map[string]func(context.Context) error{
 		"publish": m.publish, "stream": m.stream, "push": m.push, "latency": m.latency, "backlog": m.backlog, "readiness": m.readiness,
-	}
-	for name := range strings.SplitSeq(o.parts, ",") {
-		part, ok := parts[name]
-		if !ok {
-			return false, fmt.Errorf("there is no part %q", name)
-		}
-		fmt.Fprintln(stderr, name)
-		if err := part(ctx); err != nil {
-			return false, fmt.Errorf("%s: %w", name, err)
-		}
+	})
+	if err != nil {
+		return false, err
 	}
 	return m.report.Print(stdout), nil
 }

@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"path/filepath"
 
-	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
-
 	"waybill.dev/internal/ci/measure"
 	"waybill.dev/internal/googletest"
 )
@@ -26,7 +24,6 @@ const (
 // measurement is one run of everything. Its parts add to its report.
 type measurement struct {
 	options
-	command   measure.Waybill
 	java, jar string // of Google's emulator; empty if it is missing
 	progress  io.Writer
 	receiver  *receiver
@@ -34,8 +31,8 @@ type measurement struct {
 	starts    []float64 // of Google's emulator, in milliseconds
 }
 
-func newMeasurement(ctx context.Context, o options, command measure.Waybill, progress io.Writer) (*measurement, error) {
-	m := &measurement{options: o, command: command, progress: progress, receiver: newReceiver()}
+func newMeasurement(ctx context.Context, o options, progress io.Writer) (*measurement, error) {
+	m := &measurement{options: o, progress: progress, receiver: newReceiver()}
 	m.report.Columns = []string{ours, googles, fake}
 	if busy := measure.Busyness(ctx); busy != "" {
 		m.report.Remarks = append(m.report.Remarks, busy)
@@ -115,7 +112,7 @@ func (m *measurement) alternate(ctx context.Context, rounds int, format string, 
 }
 
 // fewer is the number of rounds of everything but publishing.
-func (m *measurement) fewer() int { return max(m.rounds/2, 1) }
+func (m *measurement) fewer() int { return max(m.Rounds/2, 1) }
 
 // cells shows a figure of each column, and a dash where there is none.
 func cells(figures map[string]float64, format string) []string {
@@ -140,28 +137,6 @@ func (m *measurement) atLeast(what string, ratio float64, of string, figures map
 	m.report.Check(what, fmt.Sprintf("at least %.2f x", ratio), figure >= ratio*other, fmt.Sprintf("%.2f x", figure/other))
 }
 
-// keeps tells whether the emulator's --data keeps topics from one start to the next.
-func (m *measurement) keeps(ctx context.Context) (bool, error) {
-	if !m.command.HasFlag(ctx, "data") {
-		return false, nil
-	}
-	dir := filepath.Join(m.disk, "pubsubthroughput-probe")
-	first, err := m.waybill(ctx, "--data", dir)
-	if err != nil {
-		return false, err
-	}
-	l, err := first.open(ctx)
-	if err := errors.Join(err, first.stop()); err != nil {
-		return false, err
-	}
-	second, err := m.waybill(ctx, "--data", dir)
-	if err != nil {
-		return false, err
-	}
-	_, err = second.client.TopicAdminClient.GetTopic(ctx, &pubsubpb.GetTopicRequest{Topic: l.topic})
-	return err == nil, second.stop()
-}
-
 // publish measures how many messages a second are accepted.
 func (m *measurement) publish(ctx context.Context) (err error) {
 	f, err := m.start(ctx)
@@ -169,19 +144,11 @@ func (m *measurement) publish(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.stop()) }()
-	keeps, err := m.keeps(ctx)
-	if err != nil {
+	if f[durable], err = m.waybill(ctx, "--data", filepath.Join(m.Disk, "pubsubthroughput-data")); err != nil {
+		delete(f, durable)
 		return err
 	}
-	if keeps {
-		if f[durable], err = m.waybill(ctx, "--data", filepath.Join(m.disk, "pubsubthroughput-data")); err != nil {
-			delete(f, durable)
-			return err
-		}
-	} else {
-		m.report.Remarks = append(m.report.Remarks, "publish --data was not measured: Pub/Sub does not keep its data")
-	}
-	figures, err := m.alternate(ctx, m.rounds, "%.0f/s", m.sides(f,
+	figures, err := m.alternate(ctx, m.Rounds, "%.0f/s", m.sides(f,
 		map[string]int{ours: 50_000, durable: 50_000, googles: 50_000, fake: 50_000},
 		func(ctx context.Context, l *line, n int) (float64, error) { return l.publishing(ctx, n) }))
 	if err != nil {
@@ -190,10 +157,8 @@ func (m *measurement) publish(ctx context.Context) (err error) {
 	m.report.Add("publish", cells(figures, "%.0f/s")...)
 	m.atLeast("publish: beside Google's", 1.1, googles, figures, figures[ours])
 	m.atLeast("publish: beside pstest's", 0.95, fake, figures, figures[ours])
-	if keeps {
-		m.report.Add("publish, --data", fmt.Sprintf("%.0f/s", figures[durable]))
-		m.atLeast("publish, --data: beside in memory", 0.5, ours, figures, figures[durable])
-	}
+	m.report.Add("publish, --data", fmt.Sprintf("%.0f/s", figures[durable]))
+	m.atLeast("publish, --data: beside in memory", 0.5, ours, figures, figures[durable])
 	return nil
 }
 

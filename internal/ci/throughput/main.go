@@ -18,11 +18,9 @@ package main
 import (
 	"context"
 	"flag"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"time"
 
 	"waybill.dev/internal/ci/measure"
@@ -36,24 +34,19 @@ func main() {
 
 // options are the command line's.
 type options struct {
-	waybill  string
-	rounds   int
+	measure.Options
 	duration time.Duration
 	sleepers int
-	disk     string
-	parts    string
 }
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("throughput", flag.ContinueOnError)
+	const name = "throughput"
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	var o options
-	flags.StringVar(&o.waybill, "waybill", "", "`FILE` of the built command; default: it is built first")
-	flags.IntVar(&o.rounds, "rounds", 5, "how often each side runs")
+	o.Register(flags, 5, "rates,lateness,readiness,idle,sleepers,signatures")
 	flags.DurationVar(&o.duration, "duration", time.Second, "how long each side runs")
 	flags.IntVar(&o.sleepers, "sleepers", 1_000_000, "tasks that are scheduled for next week")
-	flags.StringVar(&o.disk, "disk", "", "`DIR` below which the durable emulator keeps its data; default: the one for temporary files")
-	flags.StringVar(&o.parts, "parts", "rates,lateness,readiness,idle,sleepers,signatures", "what is measured")
 	role := flags.String("role", "", "what this process is: empty, serve or post")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -68,49 +61,27 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	default:
 		met, err = measureAll(ctx, o, stdout, stderr)
 	}
-	if err != nil {
-		fmt.Fprintln(stderr, "throughput:", err)
-		return 1
-	}
-	if !met {
-		return 1
-	}
-	return 0
+	return measure.Status(stderr, name, met, err)
 }
 
 // measureAll runs everything and prints the table.
 func measureAll(ctx context.Context, o options, stdout, stderr io.Writer) (met bool, err error) {
-	work, err := os.MkdirTemp("", "throughput-")
+	clean, err := o.Prepare(ctx, stderr)
 	if err != nil {
 		return false, err
 	}
-	defer func() { _ = os.RemoveAll(work) }() // a folder for temporary files
-	command := measure.Waybill(o.waybill)
-	if command == "" {
-		if command, err = measure.Build(ctx, work, stderr); err != nil {
-			return false, err
-		}
-	}
-	if o.disk == "" {
-		o.disk = work
-	}
-	m := &measurement{options: o, command: command, progress: stderr, receiver: newReceiver()}
+	defer clean()
+	m := &measurement{options: o, progress: stderr, receiver: newReceiver()}
 	defer m.receiver.close()
 	m.report.Columns = []string{"measured"}
 	if busy := measure.Busyness(ctx); busy != "" {
 		m.report.Remarks = append(m.report.Remarks, busy)
 	}
-	parts := map[string]func(context.Context) error{
+	err = o.Measure(ctx, stderr, map[string]func(context.Context) error{
 		"rates": m.rates, "lateness": m.lateness, "readiness": m.readiness, "idle": m.idleness, "sleepers": m.besideSleepers, "signatures": m.signatures,
-	}
-	for name := range strings.SplitSeq(o.parts, ",") {
-		part, ok := parts[name]
-		if !ok {
-			return false, fmt.Errorf("there is no part %q", name)
-		}
-		if err := part(ctx); err != nil {
-			return false, err
-		}
+	})
+	if err != nil {
+		return false, err
 	}
 	return m.report.Print(stdout), nil
 }

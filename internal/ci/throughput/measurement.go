@@ -19,7 +19,6 @@ import (
 // measurement is one run of everything. Its parts add to its report.
 type measurement struct {
 	options
-	command  measure.Waybill
 	progress io.Writer
 	receiver *receiver
 	report   measure.Report
@@ -27,7 +26,7 @@ type measurement struct {
 
 // alternate runs each side once a round, and returns each side's median.
 func (m *measurement) alternate(ctx context.Context, sides ...measure.Side) (map[string]float64, error) {
-	return measure.Alternate(ctx, m.progress, m.rounds, "%.0f/s", sides...)
+	return measure.Alternate(ctx, m.progress, m.Rounds, "%.0f/s", sides...)
 }
 
 // target is a server and a client of it.
@@ -52,7 +51,7 @@ func (m *measurement) connect(ctx context.Context, url string, p *measure.Proces
 
 // connectEmulator starts an emulator that has its queues and has delivered something.
 func (m *measurement) connectEmulator(ctx context.Context, more ...string) (target, error) {
-	p, err := m.command.Emulator(ctx, more...)
+	p, err := m.Waybill.Emulator(ctx, more...)
 	t, err := m.connect(ctx, m.receiver.url(), p, err)
 	if err != nil {
 		return t, err
@@ -114,15 +113,12 @@ func (m *measurement) rates(ctx context.Context) (err error) {
 		}},
 		{Name: inMemory, Run: m.createAndDeliver(memory)},
 	}
-	durable := m.command.HasFlag(ctx, "data")
-	if durable {
-		disk, err := m.connectEmulator(ctx, "--data", filepath.Join(m.disk, "throughput-data"))
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, disk.stop()) }()
-		sides = append(sides, measure.Side{Name: onDisk, Run: m.createAndDeliver(disk)})
+	disk, err := m.connectEmulator(ctx, "--data", filepath.Join(m.Disk, "throughput-data"))
+	if err != nil {
+		return err
 	}
+	defer func() { err = errors.Join(err, disk.stop()) }()
+	sides = append(sides, measure.Side{Name: onDisk, Run: m.createAndDeliver(disk)})
 	medians, err := m.alternate(ctx, sides...)
 	if err != nil {
 		return err
@@ -133,10 +129,8 @@ func (m *measurement) rates(ctx context.Context) (err error) {
 	m.report.Add("ceiling: 1/(1/C + 1/H)", fmt.Sprintf("%.0f/s", ceiling))
 	m.report.Check("create and deliver, in memory", "60 % of the ceiling", medians[inMemory] >= 0.6*ceiling,
 		fmt.Sprintf("%.0f/s, %.0f %%", medians[inMemory], 100*medians[inMemory]/ceiling))
-	if durable {
-		m.report.Check("create and deliver, --data", "40 % of the ceiling", medians[onDisk] >= 0.4*ceiling,
-			fmt.Sprintf("%.0f/s, %.0f %%", medians[onDisk], 100*medians[onDisk]/ceiling))
-	}
+	m.report.Check("create and deliver, --data", "40 % of the ceiling", medians[onDisk] >= 0.4*ceiling,
+		fmt.Sprintf("%.0f/s, %.0f %%", medians[onDisk], 100*medians[onDisk]/ceiling))
 	return nil
 }
 
@@ -206,7 +200,7 @@ func (m *measurement) readiness(ctx context.Context) error {
 	var times []float64
 	for range starts {
 		began := time.Now()
-		p, err := m.command.Emulator(ctx)
+		p, err := m.Waybill.Emulator(ctx)
 		if err != nil {
 			return err
 		}
@@ -227,7 +221,7 @@ func (m *measurement) readiness(ctx context.Context) error {
 
 // idleness measures what an emulator costs that has nothing to do.
 func (m *measurement) idleness(ctx context.Context) (err error) {
-	p, err := m.command.Emulator(ctx)
+	p, err := m.Waybill.Emulator(ctx)
 	if err != nil {
 		return err
 	}
