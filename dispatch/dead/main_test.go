@@ -139,6 +139,20 @@ func (w *world) open(s *dispatch.Service, options ...func(*dispatch.Config)) *di
 	return d
 }
 
+// breakable is a handler that fails with the error until it is mended. It passes on what it has handled.
+func breakable[M any](d *dispatch.Dispatcher, from dispatch.Inbound[M], err error) (mend func(), handled <-chan dispatch.Message) {
+	var mended atomic.Bool
+	got := make(chan dispatch.Message, 10)
+	dispatch.Handle(d, from, func(ctx context.Context, _ M) error {
+		if !mended.Load() {
+			return err
+		}
+		got <- dispatch.MessageFrom(ctx)
+		return nil
+	})
+	return func() { mended.Store(true) }, got
+}
+
 func (w *world) serve(s *dispatch.Service, h http.Handler) { w.endpoints[s.Name()].handler.Store(&h) }
 
 // letters opens the app's dead letters until the test ends.

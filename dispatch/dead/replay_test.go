@@ -65,16 +65,8 @@ func TestAReplayedEventReachesOnlyTheSubscriptionThatFailed(t *testing.T) {
 		t.Fatal(err)
 	}
 	search, audit, login, letters := w.open(s.search), w.open(s.audit), w.open(s.login), w.letters(s.app)
-	indexed, recorded := make(chan dispatch.Message, 10), make(chan dispatch.Message, 10)
-	var broken atomic.Bool
-	broken.Store(true)
-	dispatch.Handle(search, s.indexUser, func(ctx context.Context, _ signedUp) error {
-		if broken.Load() {
-			return errBroken
-		}
-		indexed <- dispatch.MessageFrom(ctx)
-		return nil
-	})
+	mend, indexed := breakable(search, s.indexUser, errBroken)
+	recorded := make(chan dispatch.Message, 10)
 	dispatch.Handle(audit, s.recordSignUp, func(ctx context.Context, _ signedUp) error {
 		recorded <- dispatch.MessageFrom(ctx)
 		return nil
@@ -88,7 +80,7 @@ func TestAReplayedEventReachesOnlyTheSubscriptionThatFailed(t *testing.T) {
 	if l.ID != receipt.ID || l.Route != "index-user" || l.OrderingKey != "ann" {
 		t.Fatalf("the letter: %+v", l)
 	}
-	broken.Store(false)
+	mend()
 	results := replay(t, letters, dead.Query{Route: "index-user"})
 	if len(results) != 1 || results[0].To != w.topic("user-signed-up") {
 		t.Fatalf("results: %+v", results)
@@ -120,16 +112,7 @@ func TestAnEventIsReplayedTwiceByItsID(t *testing.T) {
 	s := newShop()
 	w := newWorld(t, s.app)
 	search, login, letters := w.open(s.search), w.open(s.login), w.letters(s.app)
-	var broken atomic.Bool
-	broken.Store(true)
-	indexed := make(chan dispatch.Message, 10)
-	dispatch.Handle(search, s.indexUser, func(ctx context.Context, _ signedUp) error {
-		if broken.Load() {
-			return dispatch.Permanent(errBroken)
-		}
-		indexed <- dispatch.MessageFrom(ctx)
-		return nil
-	})
+	mend, indexed := breakable(search, s.indexUser, dispatch.Permanent(errBroken))
 	w.serve(s.search, search)
 	first, second := send(t, login, s.signedUp, signedUp{"ann"}), send(t, login, s.signedUp, signedUp{"ben"})
 	w.buried(letters, 2)
@@ -139,7 +122,7 @@ func TestAnEventIsReplayedTwiceByItsID(t *testing.T) {
 	if both := w.buried(letters, 2); both[0].ID != second.ID || both[1].ID != first.ID || both[1].Replays != 1 {
 		t.Fatalf("it died again: %+v", both)
 	}
-	broken.Store(false)
+	mend()
 	if results := replay(t, letters, dead.Query{ID: first.ID}); len(results) != 1 || results[0].Number != 2 {
 		t.Fatalf("the second replay: %+v", results)
 	}
@@ -157,22 +140,13 @@ func TestAReplayThatFailsInTheMiddleLosesNothing(t *testing.T) {
 	s := newShop()
 	w := newWorld(t, s.app)
 	mailer, login, letters := w.open(s.mailer), w.open(s.login), w.letters(s.app)
-	var broken atomic.Bool
-	broken.Store(true)
-	got := make(chan string, 10)
-	dispatch.Handle(mailer, s.sendWelcome, func(ctx context.Context, _ welcome) error {
-		if broken.Load() {
-			return errBroken
-		}
-		got <- dispatch.MessageFrom(ctx).ID
-		return nil
-	})
+	mend, got := breakable(mailer, s.sendWelcome, errBroken)
 	w.serve(s.mailer, mailer)
 	for range 4 {
 		send(t, login, s.sendWelcome, welcome{"ann"})
 	}
 	before := w.buried(letters, 4)
-	broken.Store(false)
+	mend()
 	queues, err := cloudtasks.NewClient(t.Context(), tasks.EmulatorOptions(w.emulator.Addr())...)
 	if err != nil {
 		t.Fatal(err)
@@ -239,16 +213,7 @@ func TestALetterOfASenderThatIsNotDeclaredStays(t *testing.T) {
 	s := newShop()
 	w := newWorld(t, s.app)
 	mailer, login, letters := w.open(s.mailer), w.open(s.login), w.letters(s.app)
-	var broken atomic.Bool
-	broken.Store(true)
-	got := make(chan string, 10)
-	dispatch.Handle(mailer, s.sendWelcome, func(ctx context.Context, _ welcome) error {
-		if broken.Load() {
-			return errBroken
-		}
-		got <- dispatch.MessageFrom(ctx).ID
-		return nil
-	})
+	mend, got := breakable(mailer, s.sendWelcome, errBroken)
 	w.serve(s.mailer, mailer)
 	w.publish("send-welcome--dead", &pubsubpb.PubsubMessage{Data: []byte("{}"), Attributes: map[string]string{
 		"ce-id": "forged", "ce-source": "/shop/login", "waybill-dead-route": "send-welcome", "waybill-dead-caller": "billing@waybill-local.iam.gserviceaccount.com",
@@ -256,7 +221,7 @@ func TestALetterOfASenderThatIsNotDeclaredStays(t *testing.T) {
 	}})
 	receipt := send(t, login, s.sendWelcome, welcome{"ann"})
 	w.buried(letters, 2)
-	broken.Store(false)
+	mend()
 	results, err := letters.Replay(t.Context(), dead.Query{})
 	if !errors.Is(err, dead.ErrRefused) || !strings.Contains(err.Error(), "letter forged of send-welcome stays") {
 		t.Errorf("the error: %v", err)
@@ -266,8 +231,8 @@ func TestALetterOfASenderThatIsNotDeclaredStays(t *testing.T) {
 			t.Errorf("%s: %v", r.Letter.ID, r.Err)
 		}
 	}
-	if id := receive(t, got, "the task"); id != receipt.ID || len(results) != 2 {
-		t.Errorf("%s arrived; results %+v", id, results)
+	if m := receive(t, got, "the task"); m.ID != receipt.ID || len(results) != 2 {
+		t.Errorf("%s arrived; results %+v", m.ID, results)
 	}
 	if left := w.buried(letters, 1); left[0].ID != "forged" {
 		t.Errorf("left: %+v", left)

@@ -5,8 +5,9 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	"waybill.dev/emulator/internal/fieldmask"
 )
 
 // checkMask accepts a mask that is not empty and whose paths all exist in the resource and lie
@@ -17,7 +18,7 @@ func checkMask(resource proto.Message, mask *fieldmaskpb.FieldMask, request, kin
 	}
 	for _, path := range mask.GetPaths() {
 		field, _, _ := strings.Cut(path, ".")
-		if !validPath(resource, path) {
+		if !fieldmask.Known(resource, path) {
 			return invalid("Invalid update_mask provided in the %s: %s is not a known %s field. Note that field paths must be of the form %s.", request, path, kind, maskExample(kind))
 		}
 		if !slices.Contains(mutable, field) {
@@ -39,27 +40,10 @@ func maskExample(kind string) string {
 	}
 }
 
-func validPath(resource proto.Message, path string) bool {
-	return (&fieldmaskpb.FieldMask{Paths: []string{path}}).IsValid(resource)
-}
-
 // applyMask copies the masked fields of src to dst, two messages of one type. The mask has been checked.
 func applyMask(dst, src proto.Message, mask *fieldmaskpb.FieldMask) {
 	src = proto.Clone(src) // dst must not share memory with a request
 	for _, path := range mask.GetPaths() {
-		applyPath(dst.ProtoReflect(), src.ProtoReflect(), strings.Split(path, "."))
-	}
-}
-
-func applyPath(dst, src protoreflect.Message, path []string) {
-	field := dst.Descriptor().Fields().ByName(protoreflect.Name(path[0]))
-	switch {
-	case len(path) > 1 && (src.Has(field) || dst.Has(field)):
-		applyPath(dst.Mutable(field).Message(), src.Get(field).Message(), path[1:])
-	case len(path) > 1: // both are unset and stay so
-	case src.Has(field):
-		dst.Set(field, src.Get(field))
-	default:
-		dst.Clear(field)
+		fieldmask.Copy(dst, src, path)
 	}
 }
